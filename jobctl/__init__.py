@@ -1,0 +1,56 @@
+"""Durable job chains in your own database.
+
+What a processor module needs is imported at once; what opens a database only when it is asked for, so that
+a command that does not touch one starts quickly.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from jobctl.errors import JobctlError
+from jobctl.model import Backoff, Chain, ChainDetail, Job, ListFilter, LostReason, Page, Status
+from jobctl.processors import Continuation, Defaults, Processor, continue_with, processor, reschedule
+
+if TYPE_CHECKING:
+    from jobctl.attempt import Attempt
+    from jobctl.client import Client
+    from jobctl.worker import Worker, WorkerOptions
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Attempt",
+    "Backoff",
+    "Chain",
+    "ChainDetail",
+    "Client",
+    "Continuation",
+    "Defaults",
+    "Job",
+    "JobctlError",
+    "ListFilter",
+    "LostReason",
+    "Page",
+    "Processor",
+    "Status",
+    "Worker",
+    "WorkerOptions",
+    "continue_with",
+    "processor",
+    "reschedule",
+]
+
+_LATER = {
+    "Attempt": "jobctl.attempt",
+    "Client": "jobctl.client",
+    "Worker": "jobctl.worker",
+    "WorkerOptions": "jobctl.worker",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'jobctl' has no attribute '{name}'")

@@ -1,0 +1,348 @@
+"""The use cases: start, settle by hand, look, wait. All that the command line does, for Python."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection
+
+from jobctl.codecs import decode_json
+from jobctl.errors import NotFoundError, UnsuccessfulError, UsageError, WaitTimeoutError
+from jobctl.ids import new_id, require_id, unique_ids
+from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, ListFilter, Page, Schedule, Status
+from jobctl.processors import AnyProcessor, check_type_name, type_name_of
+from jobctl.registry import Registry
+from jobctl.settling import Current, default_actor
+from jobctl.storage import reading
+from jobctl.storage.decoding import chain_of, job_of
+from jobctl.storage.migrate import check_schema
+from jobctl.storage.open import open_store
+from jobctl.storage.records import JobRow, NewJob
+from jobctl.storage.store import CLOSED, Store
+
+WAIT_POLL = 1.0
+"""Seconds between two looks at awaited chains when no notification comes."""
+
+EVERYTHING = ListFilter()
+
+PRIORITIES = range(-1000, 1001)
+
+
+class Client:
+    """A database of job chains.
+
+    Every method that reads or writes takes ``conn``, a SQLAlchemy Connection to the same database: then it
+    works inside the caller's transaction, and is committed or rolled back with it. Without, it uses a
+    transaction of its own.
+
+    Example:
+        ::
+
+            client = Client("postgresql://app@db/app")
+            with engine.begin() as conn:
+                conn.execute(insert(order).values(id=7))
+                client.start("ship-order", {"order": 7}, conn=conn)
+    """
+
+    def __init__(self, database: str | Store, *, processors: Registry | None = None) -> None:
+        """Make a client; PostgreSQL is not asked before the first call.
+
+        Args:
+            database: postgresql://… or sqlite:///path.
+            processors: Inputs and outputs are checked against these; none: they are only checked to be JSON.
+        """
+        self.store = open_store(database) if isinstance(database, str) else database
+        self.processors = processors if processors is not None else Registry()
+        self._checked = False
+        if self.store.dialect == "sqlite":
+            self._ready()  # now, and not while the caller's own transaction holds the file
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _ready(self) -> Store:
+        """The store, once its schema is known to fit."""
+        if not self._checked:
+            check_schema(self.store)
+            self._checked = True
+        return self.store
+
+    # --- starting ------------------------------------------------------------------------------------------------
+
+    def start(
+        self,
+        type_name: str | AnyProcessor,
+        input: Any = None,  # noqa: A002 - the field's name everywhere
+        *,
+        after: timedelta | str | None = None,
+        at: datetime | None = None,
+        blocked_by: Sequence[str] = (),
+        priority: int = 0,
+        id: str | None = None,  # noqa: A002 - as above
+        conn: Connection | None = None,
+    ) -> Chain:
+        """Start a chain.
+
+        Args:
+            type_name: The type of its first job, or the processor.
+            input: That job's input.
+            after: A delay before it is due.
+            at: The time it is due; in the past means now.
+            blocked_by: Ids of the chains that must complete first.
+            priority: Higher goes first, -1000 to 1000.
+            id: An id of the caller's own, a UUID.
+            conn: The caller's transaction.
+
+        Raises:
+            InvalidDataError: The input or the type is not acceptable.
+            NotFoundError: A blocker does not exist.
+            DuplicateIdError: The id is taken.
+        """
+        name = type_name_of(type_name)
+        check_type_name(name, UsageError)
+        if priority not in PRIORITIES:
+            raise UsageError(f"a priority of {priority} is out of range: -1000 to 1000")
+        chain_id = new_id() if id is None else require_id(id)
+        first = NewJob(
+            id=chain_id,
+            chain_id=chain_id,
+            chain_index=0,
+            chain_type=name,
+            type_name=name,
+            input=self.processors.encode_input(name, input, starts_chain=True),
+            priority=priority,
+            schedule=Schedule.of(after, at),
+            blocked_by=unique_ids(blocked_by),
+        )
+        store = self._ready()
+        with store.on(conn) as on, _savepoint(on, needed=conn is not None):
+            store.start(on, [first])
+            return chain_of(reading.chains(on, [chain_id])[chain_id])
+
+    # --- settling by hand ----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def settle(
+        self,
+        id: str,  # noqa: A002 - the field's name everywhere
+        *,
+        expect: str | AnyProcessor | None = None,
+        force: bool = False,
+        actor: str | None = None,
+        note: str | None = None,
+        conn: Connection | None = None,
+    ) -> Iterator[Current]:
+        """Lock a chain and its current job, to settle it in the block; leaving without changes nothing.
+
+        Args:
+            id: The chain, or a job that must still be the chain's current one.
+            expect: The type that the current job must have.
+            force: Settle a job although it waits for other chains.
+            actor: Who, for the history; user@host unless given.
+            note: Why, for the history.
+            conn: The caller's transaction.
+
+        Raises:
+            NotFoundError: There is no such chain or job.
+            AlreadySettledError: The chain is closed, or the job not its current one any more.
+            GuardError: The current job is of another type than expected.
+        """
+        wanted = require_id(id)
+        store = self._ready()
+        with store.on(conn) as on, _savepoint(on, needed=conn is not None):
+            row = self._lock(store, on, wanted)
+            waits_for = reading.blocker_ids(on, [row]).get(row.id, ())
+            current = Current(
+                store,
+                on,
+                self.processors,
+                row,
+                waits_for,
+                force=force,
+                actor=actor or default_actor(),
+                note=note,
+            )
+            current.check(wanted, None if expect is None else type_name_of(expect))
+            yield current
+
+    @staticmethod
+    def _lock(store: Store, conn: Connection, wanted: str) -> JobRow:
+        row = store.lock_current(conn, wanted)
+        if row is None:
+            job = reading.jobs(conn, [wanted]).get(wanted)
+            row = None if job is None else store.lock_current(conn, job.chain_id)
+        if row is None:
+            raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
+        return row
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def get(self, chain_id: str, *, conn: Connection | None = None) -> Chain:
+        """A chain.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        wanted = require_id(chain_id)
+        with self._ready().on(conn, read_only=True) as on:
+            return chain_of(_one(reading.chains(on, [wanted]), wanted, "chain"))
+
+    def get_job(self, job_id: str, *, conn: Connection | None = None) -> Job[Any]:
+        """A job.
+
+        Raises:
+            NotFoundError: There is none with this id.
+        """
+        wanted = require_id(job_id)
+        with self._ready().on(conn, read_only=True) as on:
+            row = _one(reading.jobs(on, [wanted]), wanted, "job")
+            return job_of(row, reading.blocker_ids(on, [row]))
+
+    def show(self, id: str, *, conn: Connection | None = None) -> ChainDetail:  # noqa: A002 - as above
+        """A chain with its jobs, blockers, dependents, errors and history, by its id or that of any of its jobs.
+
+        Raises:
+            NotFoundError: There is no such chain or job.
+        """
+        wanted = require_id(id)
+        with self._ready().on(conn, read_only=True) as on:
+            found = reading.detail(on, wanted)
+            if found is None:
+                job = reading.jobs(on, [wanted]).get(wanted)
+                found = None if job is None else reading.detail(on, job.chain_id)
+        if found is None:
+            raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
+        return ChainDetail(
+            chain=chain_of(found.chain),
+            jobs=tuple(job_of(row, found.blocker_ids) for row in found.jobs),
+            blockers={id_: chain_of(row) for id_, row in found.blockers.items()},
+            dependents=tuple(job_of(row, {}) for row in found.dependents),
+            errors=tuple(AttemptError(*row) for row in found.errors),
+            history=tuple(_act(row) for row in found.acts),
+        )
+
+    def list_chains(self, wanted: ListFilter = EVERYTHING, *, conn: Connection | None = None) -> Page[Chain]:
+        """A page of chains, by the time they were started."""
+        with self._ready().on(conn, read_only=True) as on:
+            rows, cursor = reading.list_chains(on, _checked(wanted))
+        return Page(tuple(chain_of(row) for row in rows), cursor)
+
+    def list_jobs(self, wanted: ListFilter = EVERYTHING, *, conn: Connection | None = None) -> Page[Job[Any]]:
+        """A page of jobs, by the time they were created."""
+        with self._ready().on(conn, read_only=True) as on:
+            rows, cursor = reading.list_jobs(on, _checked(wanted))
+            waits = reading.blocker_ids(on, rows)
+        return Page(tuple(job_of(row, waits) for row in rows), cursor)
+
+    # --- waiting -------------------------------------------------------------------------------------------------
+
+    def wait(
+        self,
+        chain_ids: Iterable[str],
+        *,
+        timeout: timedelta | str | None = None,
+        on_closed: Callable[[Chain], None] = lambda _: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Chain]:
+        """Wait until all these chains are closed, or have failed.
+
+        Args:
+            chain_ids: The chains.
+            timeout: Give up after so long.
+            on_closed: Called with each chain as soon as it is known to be closed or failed.
+            cancelled: Asked about ten times a second; once true, what has closed so far is returned.
+
+        Returns:
+            The chains by id, in the order given.
+
+        Raises:
+            NotFoundError: There is no such chain, or it was deleted meanwhile.
+            WaitTimeoutError: The time ran out.
+        """
+        wanted = list(dict.fromkeys(require_id(each) for each in chain_ids))
+        limit = Schedule.of(timeout).after_seconds
+        deadline = None if limit is None else time.monotonic() + limit
+        store = self._ready()
+        done: dict[str, Chain] = {}
+        watch = store.watch(CLOSED)
+        try:
+            watch.wait(0)  # listen before the first look, so that nothing falls between
+            while True:
+                self._collect(store, wanted, done, on_closed)
+                open_ = [each for each in wanted if each not in done]
+                if not open_ or cancelled():
+                    return {each: done[each] for each in wanted if each in done}
+                next_look = time.monotonic() + WAIT_POLL
+                while (now := time.monotonic()) < next_look and not cancelled():
+                    if deadline is not None and now >= deadline:
+                        raise WaitTimeoutError(f"{len(open_)} of {len(wanted)} chains are still open", open=open_)
+                    if watch.wait(min(0.1, next_look - now, (deadline or next_look) - now)):
+                        break
+        finally:
+            watch.close()
+
+    @staticmethod
+    def _collect(
+        store: Store, wanted: Sequence[str], done: dict[str, Chain], on_closed: Callable[[Chain], None]
+    ) -> None:
+        """Add the chains that closed since."""
+        open_ = [each for each in wanted if each not in done]
+        with store.transaction(read_only=True) as conn:
+            rows = reading.chains(conn, open_)
+        for id_ in open_:
+            chain = chain_of(_one(rows, id_, "chain"))
+            if chain.status.closed or chain.status is Status.FAILED:
+                done[id_] = chain
+                on_closed(chain)
+
+
+def require_completed(chain: Chain) -> Chain:
+    """The chain, if it ended with an output.
+
+    Raises:
+        UnsuccessfulError: It failed or was cancelled.
+    """
+    if chain.status is not Status.COMPLETED:
+        reason = f": {chain.last_error.rstrip().rpartition('\n')[2]}" if chain.last_error else ""
+        raise UnsuccessfulError(f"the chain {chain.id} is {chain.status}{reason}", id=chain.id, status=chain.status)
+    return chain
+
+
+@contextmanager
+def _savepoint(conn: Connection, *, needed: bool) -> Iterator[None]:
+    """In a caller's transaction, undo what this call wrote when it fails, and nothing else."""
+    if not needed:
+        yield
+        return
+    with conn.begin_nested():
+        yield
+
+
+def _act(row: tuple[Any, ...]) -> Act:
+    *facts, details = row
+    return Act(*facts, details=decode_json(details))  # type: ignore[misc]
+
+
+def _checked(wanted: ListFilter) -> ListFilter:
+    return wanted if wanted.chain_id is None else replace(wanted, chain_id=require_id(wanted.chain_id))
+
+
+def _one(rows: Mapping[str, Any], wanted: str, what: str) -> Any:
+    if wanted not in rows:
+        raise NotFoundError(f"there is no {what} {wanted}", id=wanted)
+    return rows[wanted]

@@ -1,0 +1,283 @@
+"""Processors: what handles a job type, and what a handler may answer."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Generic, NoReturn, TypeVar
+
+from jobctl.codecs import PLAIN, Codec, codec_for
+from jobctl.errors import ProcessorError
+from jobctl.model import Backoff, Job, Schedule
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+DEFAULT_BACKOFF = Backoff()
+
+
+class Mode(enum.Enum):
+    """How a handler meets the database, told by its signature."""
+
+    PLAIN = "plain"  # f(job): no transaction while it runs
+    ATOMIC = "atomic"  # f(job, conn): the body is the completing transaction
+    STAGED = "staged"  # f(job, attempt): it says when
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What a handler returns to hand over to a successor. Made by continue_with."""
+
+    type_name: str
+    input: Any
+    schedule: Schedule
+    blocked_by: tuple[str, ...] = ()
+
+
+class Rescheduled(BaseException):
+    """Raised by reschedule: the attempt ends, and the job is due at another time."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        super().__init__()
+        self.schedule = schedule
+
+
+@dataclass(frozen=True)
+class Processor(Generic[In, Out]):
+    """The handler of one job type, as the decorator returns it. Calling it calls the handler.
+
+    Attributes:
+        name: The type.
+        handler: The function.
+        mode: How it meets the database.
+        is_async: Whether it is a coroutine function.
+        input_codec: From JSON to what the handler takes.
+        output_codec: From what it returns to JSON.
+        entry: Whether a chain may start with it; else it is reachable by continuation alone.
+        continues: The types that may follow; None: any.
+        blockers: The types of the chains it waits for; None: any.
+        lease: Seconds; None: the worker's.
+        backoff: None: the default.
+        max_attempts: After so many failed attempts it is `failed`; None: never.
+        where: File and line of the handler.
+    """
+
+    name: str
+    handler: Callable[..., Any]
+    mode: Mode
+    is_async: bool
+    input_codec: Codec
+    output_codec: Codec
+    entry: bool
+    continues: tuple[str, ...] | None
+    blockers: tuple[str, ...] | None
+    lease: float | None
+    backoff: Backoff | None
+    max_attempts: int | None
+    where: str
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the handler, as a test of it does."""
+        return self.handler(*args, **kwargs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """A module's defaults for its processors: any value of this class in the module's namespace."""
+
+    lease: timedelta | str | float | None = None
+    backoff: Backoff | None = None
+    max_attempts: int | None = None
+
+
+AnyProcessor = Processor[Any, Any]
+
+
+def processor(
+    name: str,
+    *,
+    entry: bool = True,
+    continues: Sequence[str | AnyProcessor] | None = None,
+    blockers: Sequence[str | AnyProcessor] | None = None,
+    lease: timedelta | str | float | None = None,
+    backoff: Backoff | None = None,
+    max_attempts: int | None = None,
+) -> Callable[[Callable[..., Any]], AnyProcessor]:
+    """Make a function the handler of a job type; its signature picks the mode.
+
+    Example:
+        ::
+
+            @processor("resize", max_attempts=5)
+            def resize(job: Job[Image]) -> dict:
+                return {"width": shrink(job.input.path)}
+
+    Args:
+        name: The job type, without white space or commas.
+        entry: False: reachable by continuation alone.
+        continues: Which types may follow it.
+        blockers: Of which types the chains are that it waits for.
+        lease: How long an attempt holds the job unless renewed; seconds, a timedelta or ``30s``.
+        backoff: How long a failed attempt waits for the next.
+        max_attempts: After so many it is `failed` and waits for a person.
+
+    Raises:
+        ProcessorError: The name, an option or the signature is not usable.
+    """
+    check_type_name(name, ProcessorError)
+    if max_attempts is not None and max_attempts < 1:
+        raise ProcessorError(f"'{name}': max_attempts must be 1 or more, not {max_attempts}")
+
+    def decorate(handler: Callable[..., Any]) -> AnyProcessor:
+        where = _where(handler)
+        mode, input_codec, output_codec = _read_signature(name, handler, where)
+        return Processor(
+            name=name,
+            handler=handler,
+            mode=mode,
+            is_async=inspect.iscoroutinefunction(handler),
+            input_codec=input_codec,
+            output_codec=output_codec,
+            entry=entry,
+            continues=None if continues is None else tuple(type_name_of(each) for each in continues),
+            blockers=None if blockers is None else tuple(type_name_of(each) for each in blockers),
+            lease=seconds_of(lease),
+            backoff=backoff,
+            max_attempts=max_attempts,
+            where=where,
+        )
+
+    return decorate
+
+
+def continue_with(
+    successor: str | AnyProcessor,
+    input: Any = None,  # noqa: A002 - the field's name everywhere
+    *,
+    after: timedelta | str | None = None,
+    at: datetime | None = None,
+    blocked_by: Sequence[str] = (),
+) -> Continuation:
+    """What a handler returns to hand over to the next job of its chain.
+
+    Args:
+        successor: The processor or its type.
+        input: Its input.
+        after: A delay before it is due.
+        at: The time it is due.
+        blocked_by: Ids of the chains that must complete first.
+    """
+    return Continuation(type_name_of(successor), input, Schedule.of(after, at), tuple(blocked_by))
+
+
+def reschedule(*, after: timedelta | str | None = None, at: datetime | None = None) -> NoReturn:
+    """End this attempt and run the job again later: no error, no backoff, no attempt charged.
+
+    What the handler wrote in the completing transaction is rolled back.
+    """
+    raise Rescheduled(Schedule.of(after, at))
+
+
+def type_name_of(processor_or_name: str | AnyProcessor) -> str:
+    """The type's name, whichever way it was named."""
+    return processor_or_name if isinstance(processor_or_name, str) else processor_or_name.name
+
+
+def check_type_name(name: str, error: Callable[[str], Exception]) -> None:
+    """Refuse names that could not be listed on a command line."""
+    if not name or len(name) > 200 or any(char.isspace() or char in ",\x00" for char in name):
+        raise error(f"{name!r} is not a type name: 1 to 200 characters, without white space or commas")
+
+
+def _where(handler: Callable[..., Any]) -> str:
+    code = inspect.unwrap(handler).__code__
+    return f"{code.co_filename}:{code.co_firstlineno}"
+
+
+def seconds_of(value: timedelta | str | float | None) -> float | None:
+    """Seconds, whichever way the duration was given."""
+    if isinstance(value, str):
+        value = Schedule.of(value).after
+    return value.total_seconds() if isinstance(value, timedelta) else value
+
+
+_MODES_HELP = "use f(job), f(job, conn) or f(job, attempt), or async f(job) or f(job, attempt)"
+
+
+def _read_signature(name: str, handler: Callable[..., Any], where: str) -> tuple[Mode, Codec, Codec]:
+    parameters = list(inspect.signature(handler).parameters.values())
+    positional = [each for each in parameters if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
+    second = positional[1].name if len(positional) == 2 else None
+    mode = {None: Mode.PLAIN, "conn": Mode.ATOMIC, "attempt": Mode.STAGED}.get(second)
+    if len(positional) not in {1, 2}:
+        mode = None
+    if mode is None or len(positional) != len(parameters) or any(each.default is not each.empty for each in positional):
+        raise ProcessorError(
+            f"the handler of '{name}' ({where}) has the signature {inspect.signature(handler)}: {_MODES_HELP}"
+        )
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise ProcessorError(f"the handler of '{name}' ({where}) is a generator: {_MODES_HELP}")
+    if mode is Mode.ATOMIC and inspect.iscoroutinefunction(handler):
+        raise ProcessorError(
+            f"the handler of '{name}' ({where}) is async and takes conn, which would keep a transaction open "
+            f"while it awaits: {_MODES_HELP}"
+        )
+    try:
+        input_codec = _input_codec(handler, positional[0])
+        output_codec = _output_codec(handler)
+    except ProcessorError as error:
+        raise ProcessorError(f"the handler of '{name}' ({where}): {error}") from error
+    return mode, input_codec, output_codec
+
+
+def _resolve(handler: Callable[..., Any], annotation: Any) -> Any:
+    """The annotation as an object, on its own: those of other parameters may be for type checkers alone."""
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    scope = getattr(inspect.unwrap(handler), "__globals__", {})
+    return typing.get_type_hints(holder, globalns=scope)["it"]
+
+
+def _input_codec(handler: Callable[..., Any], parameter: inspect.Parameter) -> Codec:
+    if parameter.annotation is parameter.empty:
+        return PLAIN
+    try:
+        annotation = _resolve(handler, parameter.annotation)
+    except (NameError, TypeError, SyntaxError) as error:
+        raise ProcessorError(
+            f"its annotation {parameter.annotation!r} cannot be read: {error}; import the type at run time"
+        ) from error
+    if annotation is Job:
+        return PLAIN
+    if typing.get_origin(annotation) is not Job:
+        raise ProcessorError(f"its first parameter is annotated {parameter.annotation!r}: use Job or Job[In]")
+    return codec_for(typing.get_args(annotation)[0])
+
+
+def _output_codec(handler: Callable[..., Any]) -> Codec:
+    """The codec of the return annotation; plain where it names several types, or none that can be read."""
+    raw = inspect.signature(handler).return_annotation
+    if raw is inspect.Signature.empty:
+        return PLAIN
+    try:
+        annotation = _resolve(handler, raw)
+    except (NameError, TypeError, SyntaxError):
+        return PLAIN  # a name for type checkers alone: JSON is all that can be asked for
+    if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+        members = [each for each in typing.get_args(annotation) if each is not Continuation]
+        annotation = functools.reduce(lambda left, right: left | right, members)
+    if annotation in {Continuation, NoReturn, typing.Never}:
+        return PLAIN
+    if annotation is types.NoneType:
+        return codec_for(None)
+    try:
+        return codec_for(annotation)
+    except ProcessorError:
+        if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
+            return PLAIN
+        raise

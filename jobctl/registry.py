@@ -1,0 +1,144 @@
+"""Registries: the processors of some modules, and loading those modules."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import sys
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from jobctl.codecs import PLAIN
+from jobctl.errors import InvalidDataError, ProcessorError
+from jobctl.processors import AnyProcessor, Defaults, Processor, seconds_of
+
+
+class Registry(Mapping[str, AnyProcessor]):
+    """The processors of some modules, by type."""
+
+    def __init__(self, processors: Iterable[AnyProcessor] = ()) -> None:
+        self._by_type: dict[str, AnyProcessor] = {}
+        for each in processors:
+            known = self._by_type.setdefault(each.name, each)
+            if known.handler is not each.handler:
+                raise ProcessorError(f"'{each.name}' has two processors: {known.where} and {each.where}")
+
+    def __getitem__(self, name: str) -> AnyProcessor:
+        return self._by_type[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_type)
+
+    def __len__(self) -> int:
+        return len(self._by_type)
+
+    def encode_input(self, type_name: str, value: Any, *, starts_chain: bool = False) -> str:
+        """The input as JSON text, checked against the type's processor if there are processors at all.
+
+        Raises:
+            InvalidDataError: No processor of the type, not one that a chain may start with, or a wrong input.
+        """
+        codec = PLAIN
+        if self._by_type:
+            codec = self._known(type_name, starts_chain=starts_chain).input_codec
+        try:
+            text = codec.encode(value)
+        except InvalidDataError as error:
+            raise InvalidDataError(f"the input of '{type_name}' {error}") from error
+        return text
+
+    def encode_output(self, type_name: str, value: Any) -> str:
+        """The output as JSON text, checked if the type's processor is known.
+
+        Raises:
+            InvalidDataError: A wrong output.
+        """
+        known = self._by_type.get(type_name)
+        try:
+            return (known.output_codec if known else PLAIN).encode(value)
+        except InvalidDataError as error:
+            raise InvalidDataError(f"the output of '{type_name}' {error}") from error
+
+    def _known(self, type_name: str, *, starts_chain: bool) -> AnyProcessor:
+        known = self._by_type.get(type_name)
+        if known is None:
+            close = difflib.get_close_matches(type_name, self._by_type, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(self._by_type))}"
+            raise InvalidDataError(f"no processor handles '{type_name}'; {hint}")
+        if starts_chain and not known.entry:
+            raise InvalidDataError(f"a chain cannot start with '{type_name}': it is reached by continuation alone")
+        return known
+
+
+def load_modules(names: Iterable[str]) -> Registry:
+    """Import processor modules by name or file path and merge what they hold.
+
+    Raises:
+        ProcessorError: A module cannot be imported, holds no processor, or two handle one type.
+    """
+    found: list[AnyProcessor] = []
+    for name in names:
+        module = _import(name)
+        here = list(_processors_in(module))
+        if not here:
+            raise ProcessorError(f"the module '{name}' holds no processor: decorate a function with @processor")
+        found += here
+    return Registry(found)
+
+
+def _processors_in(module: types.ModuleType) -> Iterable[AnyProcessor]:
+    values = list(vars(module).values())
+    defaults = next((value for value in values if isinstance(value, Defaults)), Defaults())
+    for value in values:
+        if isinstance(value, Processor):
+            yield dataclasses.replace(
+                value,
+                lease=value.lease if value.lease is not None else seconds_of(defaults.lease),
+                backoff=value.backoff or defaults.backoff,
+                max_attempts=value.max_attempts or defaults.max_attempts,
+            )
+
+
+def _import(name: str) -> types.ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        if name.endswith(".py") or "/" in name:
+            return _import_file(Path(name))
+        return importlib.import_module(name)
+    except ProcessorError as error:
+        raise ProcessorError(f"the module '{name}' cannot be loaded: {error}") from error
+    except ModuleNotFoundError as error:
+        if error.name == name.partition(".")[0] or error.name == name:
+            raise ProcessorError(
+                f"there is no module '{name}': give the name of a module importable from {here}, or a path to a file"
+            ) from error
+        raise ProcessorError(f"the module '{name}' cannot be loaded: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a module does at import, it is the module's fault
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ProcessorError(f"the module '{name}' cannot be loaded: {reason}") from error
+
+
+def _import_file(path: Path) -> types.ModuleType:
+    path = path.resolve()
+    if not path.is_file():
+        raise ProcessorError(f"there is no file {path}")
+    name = f"jobctl_processors_{path.stem}_{abs(hash(str(path))):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ProcessorError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pydantic look their module up while it runs
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

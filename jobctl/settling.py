@@ -1,0 +1,167 @@
+"""Settling a chain's current job by hand, while it is locked."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from jobctl.codecs import decode_json
+from jobctl.errors import (
+    AlreadySettledError,
+    BlockedError,
+    ConflictError,
+    GuardError,
+    InvalidDataError,
+    UsageError,
+)
+from jobctl.ids import new_id, unique_ids
+from jobctl.model import Job, Schedule, Status
+from jobctl.processors import AnyProcessor, check_type_name, type_name_of
+from jobctl.registry import Registry
+from jobctl.storage import reading
+from jobctl.storage.decoding import job_of
+from jobctl.storage.records import Complete, Continue, Held, JobRow, NewJob, Settlement
+from jobctl.storage.store import LOST, Store
+
+
+class Current:
+    """A chain's current job, locked: to be completed or continued, once or in several steps.
+
+    Attributes:
+        job: The job.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        conn: Connection,
+        processors: Registry,
+        row: JobRow,
+        waits_for: tuple[str, ...],
+        *,
+        force: bool,
+        actor: str,
+        note: str | None,
+    ) -> None:
+        self._store = store
+        self._conn = conn
+        self._processors = processors
+        self._row = row
+        self._force = force
+        self._actor = actor
+        self._note = note
+        self.job = job_of(row, {row.id: waits_for})
+
+    def check(self, wanted: str, expect: str | None) -> None:
+        """Refuse a job that is not the current one any more, a closed chain, and a step that is not the expected."""
+        job = self.job
+        here = f"the chain {job.chain_id} is at '{job.type_name}' ({job.status})"
+        if wanted not in {job.id, job.chain_id}:
+            raise AlreadySettledError(
+                f"the job {wanted} was settled before: {here}",
+                id=wanted,
+                chain_id=job.chain_id,
+                status=job.status,
+            )
+        if expect is not None and expect != job.type_name:
+            raise GuardError(
+                f"the chain is not at '{expect}': {here}",
+                chain_id=job.chain_id,
+                expected=expect,
+                current=job.type_name,
+            )
+        if job.status.closed:
+            by = f"by {job.completed_by}" if job.completed_by else "by hand"
+            raise AlreadySettledError(
+                f"the chain {job.chain_id} is closed: its last job '{job.type_name}' was {job.status} {by}",
+                id=job.id,
+                chain_id=job.chain_id,
+                status=job.status,
+            )
+
+    def complete(self, output: Any = None) -> None:
+        """End the chain with an output."""
+        self._refuse_if_unsettleable()
+        text = self._processors.encode_output(self.job.type_name, output)
+        self._settle(Complete(text), "complete", {"type": self.job.type_name})
+        self.job = replace(self.job, status=Status.COMPLETED, output=decode_json(text))
+
+    def continue_with(
+        self,
+        successor: str | AnyProcessor,
+        input: Any = None,  # noqa: A002 - the field's name everywhere
+        *,
+        after: timedelta | str | None = None,
+        at: datetime | None = None,
+        blocked_by: Sequence[str] = (),
+    ) -> Job[Any]:
+        """Hand over to a successor, which is then the current job; the same as a handler's continue_with."""
+        self._refuse_if_unsettleable()
+        name = type_name_of(successor)
+        check_type_name(name, UsageError)
+        self._refuse_undeclared(name)
+        before = self._row
+        next_job = NewJob(
+            id=new_id(),
+            chain_id=before.chain_id,
+            chain_index=before.chain_index + 1,
+            chain_type=before.chain_type,
+            type_name=name,
+            input=self._processors.encode_input(name, input),
+            priority=before.priority,
+            schedule=Schedule.of(after, at),
+            blocked_by=unique_ids(blocked_by),
+        )
+        self._settle(Continue(next_job), "continue", {"type": before.type_name, "to": name, "job_id": next_job.id})
+        self._row = reading.jobs(self._conn, [next_job.id])[next_job.id]
+        self.job = job_of(self._row, {next_job.id: next_job.blocked_by})
+        return self.job
+
+    def _refuse_if_unsettleable(self) -> None:
+        if self.job.status.closed:
+            raise ConflictError(f"the chain {self.job.chain_id} is closed: there is nothing left to settle")
+        if self.job.status is Status.BLOCKED and not self._force:
+            waits = list(self.job.blocker_ids)
+            raise BlockedError(
+                f"the job {self.job.id} still waits for {', '.join(waits)}: settle it anyway with force",
+                id=self.job.id,
+                waits_for=waits,
+            )
+
+    def _refuse_undeclared(self, name: str) -> None:
+        known = self._processors.get(self.job.type_name)
+        if known is not None and known.continues is not None and name not in known.continues:
+            allowed = ", ".join(f"'{each}'" for each in known.continues) or "nothing"
+            raise InvalidDataError(f"'{self.job.type_name}' continues with {allowed}, not with '{name}'")
+
+    def _settle(self, outcome: Complete | Continue, action: str, details: Mapping[str, Any]) -> None:
+        before = self._row
+        held = Held(before.id, before.chain_id, before.type_name, lease=None, worker=None, attempt=before.attempt)
+        self._store.settle(self._conn, [Settlement(held, outcome)])
+        self._store.record_act(
+            self._conn,
+            chain_id=before.chain_id,
+            job_id=before.id,
+            action=action,
+            actor=self._actor,
+            origin=socket.gethostname(),
+            note=self._note,
+            details={**details, "status": before.status},
+        )
+        if before.lease is not None:
+            self._store.notify(self._conn, {LOST: [before.id]})
+
+
+def default_actor() -> str:
+    """Who acts when nobody says: user@host."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user that nothing names
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,54 @@
+"""From rows to the values of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from jobctl.codecs import decode_json
+from jobctl.model import Chain, Job, Status
+from jobctl.storage.records import ChainRow, JobRow
+
+
+def chain_of(row: ChainRow) -> Chain:
+    """The chain that a row stands for."""
+    return Chain(
+        id=row.id,
+        type_name=row.type_name,
+        status=Status(row.status),
+        input=decode_json(row.input),
+        output=None if row.output is None else decode_json(row.output),
+        created_at=row.created_at,
+        closed_at=row.completed_at,
+        job_id=row.job_id,
+        job_type=row.job_type,
+        scheduled_at=row.scheduled_at,
+        attempt=row.attempt,
+        last_error=row.last_error,
+        priority=row.priority,
+        length=row.tail_index + 1,
+    )
+
+
+def job_of(row: JobRow, waits: Mapping[str, tuple[str, ...]]) -> Job[Any]:
+    """The job that a row stands for, with its blockers' ids by job, and plain JSON values."""
+    return Job(
+        id=row.id,
+        chain_id=row.chain_id,
+        chain_type=row.chain_type,
+        chain_index=row.chain_index,
+        type_name=row.type_name,
+        status=Status(row.status),
+        priority=row.priority,
+        input=decode_json(row.input),
+        output=None if row.output is None else decode_json(row.output),
+        created_at=row.created_at,
+        scheduled_at=row.scheduled_at,
+        attempt=row.attempt,
+        worker=row.worker,
+        leased_until=row.leased_until,
+        last_error=row.last_error,
+        completed_at=row.completed_at,
+        completed_by=row.completed_by,
+        blocker_ids=waits.get(row.id, ()),
+    )

@@ -1,0 +1,243 @@
+"""PostgreSQL: row locks, SKIP LOCKED, LISTEN and NOTIFY."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy import (
+    Connection,
+    Insert,
+    Select,
+    bindparam,
+    create_engine,
+    func,
+    literal_column,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+from sqlalchemy.exc import DBAPIError
+
+from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
+from jobctl.storage import statements as sql
+from jobctl.storage.records import JobRow
+from jobctl.storage.spelling import now, rows
+from jobctl.storage.store import Store, Watch, claimed_rows, id_rows, type_rows
+from jobctl.storage.tables import job
+
+CONNECT_TIMEOUT = 10
+"""Seconds that a connection may take, unless the URL or PGCONNECT_TIMEOUT says."""
+
+LOOK_AHEAD = 4
+"""How many times the wanted number a claim looks at, so that others' locks in front do not hide what follows."""
+
+MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
+
+_candidate = (
+    select(job.c.id, job.c.scheduled_at)
+    .where(
+        job.c.type_name == sql.LANES.c.type_name,
+        job.c.priority == sql.LANES.c.priority,
+        job.c.status == sql.PENDING,
+        job.c.scheduled_at <= now(),
+    )
+    .order_by(job.c.scheduled_at, job.c.id)
+    .limit(bindparam("look"))
+    .lateral("candidate")
+)
+_candidates = (
+    select(_candidate.c.id, sql.LANES.c.priority, _candidate.c.scheduled_at)
+    .select_from(sql.LANES.join(_candidate, true()))
+    .order_by(sql.LANES.c.priority.desc(), _candidate.c.scheduled_at, _candidate.c.id)
+    .limit(bindparam("look"))
+    .cte("candidates")
+)
+_picked = (
+    select(job.c.id)
+    .join(_candidates, _candidates.c.id == job.c.id)
+    .where(job.c.status == sql.PENDING)
+    .order_by(_candidates.c.priority.desc(), _candidates.c.scheduled_at, _candidates.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(of=job, skip_locked=True)
+    .cte("picked")
+)
+CLAIM = (
+    update(job)
+    .values(sql.lease_values())
+    .where(
+        # an array, so that the planner counts on a few rows and goes by the primary key
+        job.c.id == func.any(func.array(select(_picked.c.id).scalar_subquery())),
+        job.c.type_name == sql.TYPES.c.type_name,
+    )
+    .returning(*sql.CLAIMED)
+)
+
+_told = rows("told", channel="text", payload="text")
+NOTIFY = select(func.pg_notify(_told.c.channel, _told.c.payload)).select_from(_told)
+
+LOCK_ROOTS = (
+    select(job.c.id)
+    .where(job.c.id.in_(select(sql.IDS.c.id)), job.c.chain_index == literal_column("0"))
+    .order_by(job.c.id)
+    .with_for_update()
+)
+
+INSERT_JOBS = pg_insert(job).from_select(sql.NEW_JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
+
+# SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
+_UNAVAILABLE = ("08", "53", "57P", "58")
+_TRY_AGAIN = ("55P03", "40P01", "40001", "57014", "25P03", "25P04")
+
+
+class PostgresStore(Store):
+    """A store on PostgreSQL 14 or later."""
+
+    dialect: ClassVar[str] = "postgresql"
+    insert_jobs: ClassVar[Insert] = INSERT_JOBS
+
+    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+        parameters = _read_url(url)
+
+        def connect() -> psycopg.Connection[Any]:
+            return psycopg.connect(url, **defaults)
+
+        defaults: dict[str, Any] = {}
+        if "connect_timeout" not in parameters and "PGCONNECT_TIMEOUT" not in os.environ:
+            defaults["connect_timeout"] = CONNECT_TIMEOUT
+        if "application_name" not in parameters and "PGAPPNAME" not in os.environ:
+            defaults["application_name"] = "jobctl"
+        engine = create_engine(
+            "postgresql+psycopg://",
+            creator=connect,  # libpq reads the URL itself: several hosts, service files, .pgpass, PG* variables
+            pool_size=pool_size,
+            max_overflow=-1,
+            use_native_hstore=False,  # saves a question at each connection
+        )
+        super().__init__(engine, _label(parameters))
+        self._connect = connect
+
+    def translate(self, error: Exception) -> JobctlError | None:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, psycopg.Error):
+            return None
+        state = cause.sqlstate
+        reason = " ".join(str(cause).split())
+        if state is None and isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+            return DatabaseUnavailableError(f"the database {self.label} is not available: {reason}")
+        if state is not None and state.startswith(_UNAVAILABLE):
+            return DatabaseUnavailableError(f"the database {self.label} is not available: {reason}")
+        if state in _TRY_AGAIN:
+            return LockTimeoutError(f"the database {self.label} is busy, try again: {reason}")
+        return None
+
+    def watch(self, *channels: str) -> Watch:
+        return _Listener(self._connect, channels)
+
+    def snapshot(self, conn: Connection) -> Connection:
+        return conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def migration_lock(self, conn: Connection) -> None:
+        conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+
+    def run_script(self, conn: Connection, script: str) -> None:
+        driver = conn.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
+        driver.execute(script.encode())  # through the driver: text() would take :1 in a literal for a parameter
+
+    def lock_roots(self, conn: Connection, chain_ids: Iterable[str]) -> set[str]:
+        wanted = set(chain_ids)
+        if not wanted:
+            return set()
+        return {id_ for (id_,) in conn.execute(LOCK_ROOTS, {"ids": id_rows(wanted)})}
+
+    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+        return statement.with_for_update(of=job, skip_locked=skip_locked)
+
+    def claim(
+        self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
+    ) -> list[JobRow]:
+        parameters = {
+            "types": type_rows(types),
+            "most": limit,
+            "look": limit * LOOK_AHEAD,
+            "claim_worker": worker,
+            "claim_lease": lease,
+        }
+        return claimed_rows(conn.execute(CLAIM, parameters), worker=worker, lease=lease)
+
+    def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
+        payloads = [
+            {"channel": channel, "payload": payload} for channel, values in told.items() for payload in sorted(values)
+        ]
+        conn.execute(NOTIFY, {"told": json.dumps(payloads)})
+
+
+class _Listener:
+    """A connection of its own that listens; reconnects by itself, at most once per wait."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], channels: tuple[str, ...]) -> None:
+        self._connect = connect
+        self._channels = channels
+        self._conn: psycopg.Connection[Any] | None = None
+
+    def wait(self, seconds: float) -> Mapping[str, set[str]] | None:
+        try:
+            fresh = self._conn is None
+            conn = self._listen()
+            if fresh:
+                return None  # what was told before anybody listened is not known
+            told: dict[str, set[str]] = {}
+            for notice in conn.notifies(timeout=seconds, stop_after=1):
+                told.setdefault(notice.channel, set()).add(notice.payload)
+        except psycopg.Error:
+            broken = self._conn
+            self.close()
+            if broken is None:
+                time.sleep(seconds)  # the server is away: do not ask it again at once
+            return None
+        return told
+
+    def _listen(self) -> psycopg.Connection[Any]:
+        if self._conn is None:
+            conn = self._connect()
+            conn.autocommit = True
+            for channel in self._channels:
+                conn.execute(f"LISTEN {channel}".encode())
+            self._conn = conn
+        return self._conn
+
+    def close(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+
+def _read_url(url: str) -> dict[str, Any]:
+    """The parts of a URL. Nothing of it is quoted in an error: a part may be a piece of a password."""
+    malformed = UsageError(
+        "the database URL cannot be read: it is postgresql://user:password@host:port/name, "
+        "where special characters of a password are written as %40 and the like"
+    )
+    try:
+        parameters = conninfo_to_dict(url)
+    except psycopg.Error:
+        raise malformed from None
+    hosts = str(parameters.get("host", ""))
+    ports = str(parameters.get("port", ""))
+    if ("@" in hosts and not hosts.startswith("@")) or not all(port.isdigit() for port in ports.split(",") if port):
+        raise malformed
+    return parameters
+
+
+def _label(parameters: Mapping[str, Any]) -> str:
+    """The URL for people: without the password, and without what a libpq variable or file adds."""
+    user = f"{parameters['user']}@" if "user" in parameters else ""
+    port = f":{parameters['port']}" if "port" in parameters else ""
+    return f"postgresql://{user}{parameters.get('host', '')}{port}/{parameters.get('dbname', '')}"

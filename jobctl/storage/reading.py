@@ -1,0 +1,146 @@
+"""Reading chains and jobs. The same on both databases."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Connection, Select, and_, or_, tuple_
+
+from jobctl.errors import UsageError
+from jobctl.model import ListFilter, Status
+from jobctl.storage import statements as sql
+from jobctl.storage.records import ChainRow, JobRow
+from jobctl.storage.spelling import now
+from jobctl.storage.store import id_rows, job_row
+from jobctl.storage.tables import job
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """The rows that make up all that is known of a chain."""
+
+    chain: ChainRow
+    jobs: list[JobRow]
+    blocker_ids: dict[str, tuple[str, ...]]
+    blockers: dict[str, ChainRow]
+    dependents: list[JobRow]
+    errors: list[tuple[Any, ...]]
+    acts: list[tuple[Any, ...]]
+
+
+def chains(conn: Connection, chain_ids: Iterable[str]) -> dict[str, ChainRow]:
+    """The chains with these ids that exist."""
+    found = conn.execute(sql.CHAINS_BY_ID, {"ids": id_rows(chain_ids)})
+    return {row.id: ChainRow(*row) for row in found}
+
+
+def jobs(conn: Connection, job_ids: Iterable[str]) -> dict[str, JobRow]:
+    """The jobs with these ids that exist."""
+    found = conn.execute(sql.JOBS_BY_ID, {"ids": id_rows(job_ids)})
+    return {row.id: job_row(row) for row in found}
+
+
+def blocker_ids(conn: Connection, jobs: Iterable[JobRow]) -> dict[str, tuple[str, ...]]:
+    """For each job that waits or waited for chains, those chains in the order given."""
+    waiting = [each.id for each in jobs if each.blocker_count]
+    if not waiting:
+        return {}
+    found: dict[str, tuple[str, ...]] = {}
+    for job_id, chain_id in conn.execute(sql.BLOCKERS_OF, {"ids": id_rows(waiting)}):
+        found[job_id] = (*found.get(job_id, ()), chain_id)
+    return found
+
+
+def detail(conn: Connection, chain_id: str) -> Detail | None:
+    """All that is known of a chain, or None when there is none with this id."""
+    chain = chains(conn, [chain_id]).get(chain_id)
+    if chain is None:
+        return None
+    asked = {"chain_id": chain_id}
+    own = [job_row(row) for row in conn.execute(sql.JOBS_OF_CHAIN, asked)]
+    waits = blocker_ids(conn, own)
+    blockers = {each for ids in waits.values() for each in ids}
+    return Detail(
+        chain=chain,
+        jobs=own,
+        blocker_ids=waits,
+        blockers=chains(conn, blockers) if blockers else {},
+        dependents=[job_row(row) for row in conn.execute(sql.DEPENDENTS_OF, asked)],
+        errors=[tuple(row) for row in conn.execute(sql.ERRORS_OF, asked)],
+        acts=[tuple(row) for row in conn.execute(sql.ACTS_OF, asked)],
+    )
+
+
+def list_chains(conn: Connection, wanted: ListFilter) -> tuple[list[ChainRow], str | None]:
+    """A page of chains by the time they were started, and the cursor of the next."""
+    statement = sql.CHAINS
+    if wanted.chain_id is not None:
+        statement = statement.where(sql.root.c.id == wanted.chain_id)
+    statement = _narrow(statement, wanted, sql.root, sql.tail)
+    found = [ChainRow(*row) for row in conn.execute(statement)]
+    return found[: wanted.limit], _cursor(found, wanted)
+
+
+def list_jobs(conn: Connection, wanted: ListFilter) -> tuple[list[JobRow], str | None]:
+    """A page of jobs by the time they were created, and the cursor of the next."""
+    statement = sql.JOBS
+    if wanted.chain_id is not None:
+        statement = statement.where(job.c.chain_id == wanted.chain_id)
+    statement = _narrow(statement, wanted, job, job)
+    found = [job_row(row) for row in conn.execute(statement)]
+    return found[: wanted.limit], _cursor(found, wanted)
+
+
+def _narrow(statement: Select[Any], wanted: ListFilter, first: Any, current: Any) -> Select[Any]:
+    """Filter and order by the first job's type and time, and by the current job's status."""
+    created: Column[datetime] = first.c.created_at
+    position = tuple_(created, first.c.id)
+    if wanted.type_name is not None:
+        statement = statement.where(first.c.type_name == wanted.type_name)
+    if wanted.since is not None:
+        statement = statement.where(created >= wanted.since)
+    if wanted.until is not None:
+        statement = statement.where(created < wanted.until)
+    if wanted.statuses:
+        statement = statement.where(or_(*(_has_status(current, status) for status in wanted.statuses)))
+    if wanted.cursor is not None:
+        after = tuple_(*_read_cursor(wanted), types=[created.type, first.c.id.type])
+        statement = statement.where(position < after if wanted.newest_first else position > after)
+    order = (created.desc(), first.c.id.desc()) if wanted.newest_first else (created, first.c.id)
+    return statement.order_by(*order).limit(wanted.limit + 1)
+
+
+def _has_status(table: Any, status: Status) -> ColumnElement[bool]:
+    if status is Status.SCHEDULED:
+        return and_(table.c.status == sql.PENDING, table.c.scheduled_at > now())
+    if status is Status.READY:
+        return and_(table.c.status == sql.PENDING, table.c.scheduled_at <= now())
+    return table.c.status == sql.word(status.value)  # type: ignore[no-any-return]
+
+
+def _cursor(found: list[Any], wanted: ListFilter) -> str | None:
+    """Where the next page begins: the last row's place in the order, which later rows do not move."""
+    if len(found) <= wanted.limit:
+        return None
+    last = found[wanted.limit - 1]
+    order = "new" if wanted.newest_first else "old"
+    text = json.dumps([order, last.created_at.isoformat(), last.id])
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(wanted: ListFilter) -> tuple[datetime, str]:
+    text = wanted.cursor or ""
+    try:
+        order, created, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        place = datetime.fromisoformat(created), str(id_)
+    except (binascii.Error, ValueError, TypeError) as error:
+        raise UsageError("the cursor is not one that a list gave: leave it out to begin at the start") from error
+    if order != ("new" if wanted.newest_first else "old"):
+        raise UsageError("the cursor belongs to a list in the other order: use the same --order")
+    return place

@@ -1,0 +1,166 @@
+"""What goes in and out of a store. Inputs and outputs are JSON text here; only the floors above decode them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from jobctl.model import NOW, Schedule
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be inserted: the first of a chain, or the successor in one."""
+
+    id: str
+    chain_id: str
+    chain_index: int
+    chain_type: str
+    type_name: str
+    input: str
+    priority: int = 0
+    schedule: Schedule = NOW
+    blocked_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as it is stored, with its status as it is shown."""
+
+    id: str
+    chain_id: str
+    chain_index: int
+    chain_type: str
+    type_name: str
+    status: str
+    priority: int
+    attempt: int
+    blocker_count: int
+    created_at: datetime
+    scheduled_at: datetime
+    lease: str | None
+    worker: str | None
+    leased_until: datetime | None
+    completed_at: datetime | None
+    completed_by: str | None
+    input: str
+    output: str | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRow:
+    """A chain: its first job (root) and its last (tail) joined."""
+
+    id: str
+    type_name: str
+    status: str
+    input: str
+    output: str | None
+    created_at: datetime
+    completed_at: datetime | None
+    job_id: str
+    job_type: str
+    scheduled_at: datetime
+    attempt: int
+    last_error: str | None
+    priority: int
+    tail_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A job that is held by a lease, or settled by hand while locked (lease None).
+
+    Attributes:
+        id: The job.
+        chain_id: Its chain.
+        type_name: Its type.
+        lease: Names the claim; without it, what is settled must be locked by the same transaction.
+        worker: Goes to completed_by, and to the history of errors.
+        attempt: The number of the attempt.
+    """
+
+    id: str
+    chain_id: str
+    type_name: str
+    lease: str | None
+    worker: str | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """The chain ends with this output."""
+
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Continue:
+    """The chain goes on with this job."""
+
+    successor: NewJob
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The attempt failed; the job is due again after some seconds, or waits for a person when there are none."""
+
+    error: str
+    delay: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Postpone:
+    """The handler asked for another time; the attempt does not count."""
+
+    schedule: Schedule
+
+
+Outcome = Complete | Continue | Retry | Postpone
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What becomes of a held job."""
+
+    held: Held
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a batch of settlements did.
+
+    Attributes:
+        won: The ids of the jobs that were settled; the others were not held any more.
+        work: The types of jobs that became ready or scheduled.
+    """
+
+    won: frozenset[str]
+    work: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True, slots=True)
+class Reaped:
+    """A job whose lease ran out and that was given back."""
+
+    id: str
+    chain_id: str
+    type_name: str
+    attempt: int
+    worker: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """How many seconds until something happens by itself; None: nothing is in sight.
+
+    Attributes:
+        job: Until the next job of the types asked for is due; negative when it is overdue.
+        lease: Until the next lease runs out.
+    """
+
+    job: float | None
+    lease: float | None

@@ -1,0 +1,235 @@
+"""SQLite: one writer at a time, in process, and several processes on one file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sqlalchemy import Connection, Insert, NullPool, Select, bindparam, create_engine, event, select, update
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.exc import DBAPIError
+
+from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
+from jobctl.storage import statements as sql
+from jobctl.storage.records import JobRow
+from jobctl.storage.spelling import now
+from jobctl.storage.store import CLOSED, LOST, WORK, Store, Watch, claimed_rows, id_rows, type_rows
+from jobctl.storage.tables import job
+
+BUSY_TIMEOUT = 10.0
+"""Seconds that a writer waits for another."""
+
+LOOK_EVERY = 0.002
+"""Seconds between two looks at data_version, which costs a few microseconds: no system call in WAL mode."""
+
+INSERT_JOBS = (
+    sqlite_insert(job).from_select(sql.NEW_JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
+)
+
+TAKE_WRITE_LOCK = update(job).values(id=job.c.id).where(job.c.id == bindparam("nobody"))
+
+ROOTS = select(job.c.id).where(job.c.id.in_(select(sql.IDS.c.id)), job.c.chain_index == 0)
+
+LANES = select(sql.LANES.c.type_name, sql.LANES.c.priority).where(sql.LANES.c.priority.is_not(None))
+
+CANDIDATES = (
+    select(job.c.scheduled_at, job.c.id)
+    .where(
+        job.c.type_name == bindparam("type_name"),
+        job.c.priority == bindparam("priority"),
+        job.c.status == sql.PENDING,
+        job.c.scheduled_at <= now(),
+    )
+    .order_by(job.c.scheduled_at, job.c.id)
+    .limit(bindparam("most"))
+)
+
+CLAIM = (
+    update(job)
+    .values(sql.lease_values())
+    .where(job.c.id.in_(select(sql.IDS.c.id)), job.c.type_name == sql.TYPES.c.type_name)
+    .returning(*sql.CLAIMED)
+)
+
+
+class SqliteStore(Store):
+    """A store in a file. A connection belongs to the thread that opened it, and is closed after use."""
+
+    dialect: ClassVar[str] = "sqlite"
+    insert_jobs: ClassVar[Insert] = INSERT_JOBS
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        engine = create_engine(
+            "sqlite+pysqlite://",
+            creator=self._connect,
+            poolclass=NullPool,  # a pool would hand connections from thread to thread
+        )
+        event.listen(engine, "begin", _begin)
+        super().__init__(engine, f"sqlite:///{path}")
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            if not self.path.exists():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            conn = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        except OSError as error:
+            raise sqlite3.OperationalError(str(error)) from error
+        try:
+            conn.execute("PRAGMA foreign_keys = ON")
+            _use_wal(conn)
+        except BaseException:
+            conn.close()
+            raise
+        return conn
+
+    def translate(self, error: Exception) -> JobctlError | None:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if not isinstance(cause, sqlite3.Error):
+            return None
+        code = getattr(cause, "sqlite_errorcode", None)
+        primary = None if code is None else code & 0xFF
+        if primary in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            return LockTimeoutError(f"the database {self.path} is busy, try again: {cause}")
+        if primary in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+            return UsageError(f"{self.path} is not an SQLite database that can be read: {cause}")
+        unavailable = {
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_IOERR,
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_PERM,
+        }
+        if primary in unavailable or (primary is None and isinstance(cause, sqlite3.OperationalError)):
+            return DatabaseUnavailableError(f"the database {self.path} is not available: {cause}")
+        return None
+
+    def watch(self, *channels: str) -> Watch:
+        return _FileWatch(self.path)
+
+    def snapshot(self, conn: Connection) -> Connection:
+        return conn.execution_options(jobctl_read_only=True)
+
+    def migration_lock(self, conn: Connection) -> None:
+        """Differs because the transaction has the file's only write lock from its beginning."""
+
+    def run_script(self, conn: Connection, script: str) -> None:
+        statement = ""
+        for line in script.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                conn.exec_driver_sql(statement)
+                statement = ""
+
+    def lock_roots(self, conn: Connection, chain_ids: Iterable[str]) -> set[str]:
+        """Differs because SQLite locks the whole file: a write that changes nothing takes the lock.
+
+        On a connection of jobctl's the transaction has it already; on a caller's it may not.
+        """
+        wanted = set(chain_ids)
+        if not wanted:
+            return set()
+        conn.execute(TAKE_WRITE_LOCK, {"nobody": ""})
+        return {id_ for (id_,) in conn.execute(ROOTS, {"ids": id_rows(wanted)})}
+
+    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+        """Differs because whoever writes holds the whole file."""
+        return statement
+
+    def claim(
+        self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
+    ) -> list[JobRow]:
+        """Differs because SQLite has no LATERAL; in process, a question per type and priority costs no round trip."""
+        found: list[tuple[int, Any, str]] = []
+        for type_name, priority in conn.execute(LANES, {"types": type_rows(types)}).all():
+            parameters = {"type_name": type_name, "priority": priority, "most": limit}
+            found += [(-priority, due, id_) for due, id_ in conn.execute(CANDIDATES, parameters)]
+        if not found:
+            return []
+        parameters = {
+            "ids": id_rows(id_ for _, _, id_ in sorted(found)[:limit]),
+            "types": type_rows(types),
+            "claim_worker": worker,
+            "claim_lease": lease,
+        }
+        return claimed_rows(conn.execute(CLAIM, parameters), worker=worker, lease=lease)
+
+    def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
+        """Differs because every commit changes data_version, which is what others watch."""
+
+
+def _begin(conn: Connection) -> None:
+    """Take the write lock at once: a reader that becomes a writer midway could only fail."""
+    read_only = conn.get_execution_options().get("jobctl_read_only", False)
+    conn.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _use_wal(conn: sqlite3.Connection) -> None:
+    """Set the journal mode, which lasts; SQLite does not wait by itself while another process sets it too."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            if conn.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                conn.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+            if not busy or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+class _FileWatch:
+    """Sees that some other connection committed to the file; cannot tell what."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._conn: sqlite3.Connection | None = None
+        self._version: int | None = None
+
+    def wait(self, seconds: float) -> Mapping[str, set[str]] | None:
+        deadline = time.monotonic() + seconds
+        try:
+            if self._conn is None:
+                self._conn = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None)
+                self._version = self._read(self._conn)
+                return None
+            while (version := self._read(self._conn)) == self._version:
+                if time.monotonic() >= deadline:
+                    return {}
+                time.sleep(LOOK_EVERY)
+        except sqlite3.Error:
+            self.close()
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            return None
+        self._version = version
+        return {WORK: {""}, CLOSED: {""}, LOST: {""}}
+
+    @staticmethod
+    def _read(conn: sqlite3.Connection) -> int:
+        (version,) = conn.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def close(self) -> None:
+        if self._conn is not None:
+            self._conn.close()
+            self._conn = None
+
+
+def path_of(url: str) -> Path:
+    """The file that an sqlite:///relative or sqlite:////absolute URL names.
+
+    Raises:
+        UsageError: It names none.
+    """
+    prefix, _, name = url.partition("///")
+    if prefix.rstrip(":") not in {"sqlite", "sqlite+pysqlite"} or not name or name == ":memory:" or "?" in name:
+        raise UsageError(
+            f"'{url}' is not a database in a file: write sqlite:///relative/path or sqlite:////absolute/path"
+        )
+    return Path(os.path.expanduser(name)).absolute()  # noqa: PTH111 - only ~ is meant, and Path raises where it is unknown

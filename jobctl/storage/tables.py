@@ -1,0 +1,83 @@
+"""The tables as SQLAlchemy sees them. schema.sql and the migrations are the truth; a test holds these to it."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+)
+
+from jobctl.storage.spelling import Id, JsonText, Timestamp
+
+metadata = MetaData()
+
+migration = Table(
+    "jobctl_migration",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("applied_at", Timestamp, nullable=False),
+)
+
+job = Table(
+    "jobctl_job",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("chain_id", Id, nullable=False),
+    Column("chain_index", Integer, nullable=False),
+    Column("chain_type", Text, nullable=False),
+    Column("type_name", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("blocker_count", SmallInteger, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    Column("scheduled_at", Timestamp, nullable=False),
+    Column("lease", Id),
+    Column("worker", Text),
+    Column("leased_until", Timestamp),
+    Column("completed_at", Timestamp),
+    Column("completed_by", Text),
+    Column("dedup_key", Text),
+    Column("input", JsonText, nullable=False),
+    Column("output", JsonText),
+    Column("last_error", Text),
+)
+
+blocker = Table(
+    "jobctl_blocker",
+    metadata,
+    Column("job_id", Id, primary_key=True),
+    Column("position", SmallInteger, primary_key=True),
+    Column("chain_id", Id, nullable=False),
+)
+
+error = Table(
+    "jobctl_error",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("job_id", Id, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("at", Timestamp, nullable=False),
+    Column("worker", Text),
+    Column("error", Text, nullable=False),
+)
+
+act = Table(
+    "jobctl_act",
+    metadata,
+    Column("id", BigInteger, primary_key=True),
+    Column("chain_id", Id),
+    Column("job_id", Id),
+    Column("at", Timestamp, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("note", Text),
+    Column("details", JsonText, nullable=False),
+)

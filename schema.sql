@@ -1,0 +1,95 @@
+-- jobctl's schema on PostgreSQL 14 and later: the truth for new databases, and what all migrations add up to.
+--
+-- Nothing is qualified with a schema: tables go where search_path says.
+-- Times are set by statement_timestamp(), the database's clock, never by a client.
+
+-- Which migrations this database has had. The row is the first thing a migration writes.
+CREATE TABLE jobctl_migration (
+    version    integer     PRIMARY KEY,
+    name       text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT statement_timestamp()
+);
+
+-- One row per job. A chain is the jobs with one chain_id; its first job's id is that chain_id.
+-- input and output are json, not jsonb: they come back exactly as they were given.
+CREATE TABLE jobctl_job (
+    id            uuid        PRIMARY KEY,
+    chain_id      uuid        NOT NULL,
+    chain_index   integer     NOT NULL,            -- 0 for the chain's first job (its root)
+    chain_type    text        NOT NULL,            -- the root's type
+    type_name     text        NOT NULL,
+    status        text        NOT NULL,            -- 'pending' shows as scheduled or ready, by scheduled_at
+    priority      smallint    NOT NULL,            -- higher goes first
+    attempt       integer     NOT NULL DEFAULT 0,  -- attempts had in this round
+    blocker_count smallint    NOT NULL DEFAULT 0,  -- how many rows jobctl_blocker has for it
+    created_at    timestamptz NOT NULL,
+    scheduled_at  timestamptz NOT NULL,
+    lease         uuid,                            -- names one claim: who settles must show it
+    worker        text,                            -- whose claim it is
+    leased_until  timestamptz,
+    completed_at  timestamptz,                     -- when it was settled
+    completed_by  text,                            -- the worker that did; NULL when settled by hand
+    dedup_key     text,                            -- on a root: a key that names the work
+    input         json        NOT NULL,
+    output        json,                            -- of a completed job; JSON null is an output
+    last_error    text,
+    CONSTRAINT jobctl_job_status CHECK (
+        status IN ('blocked', 'pending', 'running', 'failed', 'continued', 'completed', 'cancelled')),
+    CONSTRAINT jobctl_job_lease CHECK (
+        (status = 'running') = (lease IS NOT NULL) AND (lease IS NULL) = (leased_until IS NULL)),
+    CONSTRAINT jobctl_job_root CHECK ((chain_index = 0) = (id = chain_id))
+);
+
+-- The jobs of a chain, its last one first; unique, so that a job can never have two successors.
+CREATE UNIQUE INDEX jobctl_job_chain ON jobctl_job (chain_id, chain_index);
+
+-- What a worker may claim: per type and priority, the earliest due first.
+CREATE INDEX jobctl_job_claim ON jobctl_job (type_name, priority, scheduled_at, id) WHERE status = 'pending';
+
+-- Leases, the next to run out first.
+CREATE INDEX jobctl_job_lease ON jobctl_job (leased_until) WHERE status = 'running';
+
+-- Lists by time, alone and by type.
+CREATE INDEX jobctl_job_created ON jobctl_job (created_at, id);
+CREATE INDEX jobctl_job_type ON jobctl_job (type_name, created_at, id);
+
+-- Lists by the statuses that are rare; the others have an index above or are most of the table.
+CREATE INDEX jobctl_job_status ON jobctl_job (status, created_at, id)
+    WHERE status IN ('blocked', 'failed', 'cancelled');
+
+-- Deduplication of chains.
+CREATE INDEX jobctl_job_dedup ON jobctl_job (type_name, dedup_key, created_at) WHERE dedup_key IS NOT NULL;
+
+-- Which chains a job waits or waited for, in the order given.
+CREATE TABLE jobctl_blocker (
+    job_id   uuid     NOT NULL REFERENCES jobctl_job (id) ON DELETE CASCADE,
+    position smallint NOT NULL,
+    chain_id uuid     NOT NULL REFERENCES jobctl_job (id),
+    PRIMARY KEY (job_id, position)
+);
+CREATE INDEX jobctl_blocker_chain ON jobctl_blocker (chain_id);
+
+-- What each failed attempt failed with.
+CREATE TABLE jobctl_error (
+    id      bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    job_id  uuid        NOT NULL REFERENCES jobctl_job (id) ON DELETE CASCADE,
+    attempt integer     NOT NULL,
+    at      timestamptz NOT NULL,
+    worker  text,
+    error   text        NOT NULL
+);
+CREATE INDEX jobctl_error_job ON jobctl_error (job_id);
+
+-- What people did by hand. Without foreign keys: it outlives what was deleted.
+CREATE TABLE jobctl_act (
+    id       bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    chain_id uuid,
+    job_id   uuid,
+    at       timestamptz NOT NULL,
+    action   text        NOT NULL,
+    actor    text        NOT NULL,
+    origin   text        NOT NULL,  -- the host it was done from
+    note     text,
+    details  json        NOT NULL   -- what changed
+);
+CREATE INDEX jobctl_act_chain ON jobctl_act (chain_id);
