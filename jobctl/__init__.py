@@ -16,7 +16,8 @@ from jobctl.processors import Continuation, Defaults, Processor, continue_with, 
 if TYPE_CHECKING:
     from jobctl.attempt import Attempt
     from jobctl.client import Client
-    from jobctl.worker import Worker, WorkerOptions
+    from jobctl.options import WorkerOptions
+    from jobctl.worker import Worker
 
 __version__ = "0.1.0"
 
@@ -46,7 +47,7 @@ _LATER = {
     "Attempt": "jobctl.attempt",
     "Client": "jobctl.client",
     "Worker": "jobctl.worker",
-    "WorkerOptions": "jobctl.worker",
+    "WorkerOptions": "jobctl.options",
 }
 
 

@@ -318,7 +318,8 @@ def require_completed(chain: Chain) -> Chain:
         UnsuccessfulError: It failed or was cancelled.
     """
     if chain.status is not Status.COMPLETED:
-        reason = f": {chain.last_error.rstrip().rpartition('\n')[2]}" if chain.last_error else ""
+        _, _, last_line = (chain.last_error or "").rstrip().rpartition("\n")
+        reason = f": {last_line}" if last_line else ""
         raise UnsuccessfulError(f"the chain {chain.id} is {chain.status}{reason}", id=chain.id, status=chain.status)
     return chain
 

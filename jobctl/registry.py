@@ -42,14 +42,21 @@ class Registry(Mapping[str, AnyProcessor]):
         Raises:
             InvalidDataError: No processor of the type, not one that a chain may start with, or a wrong input.
         """
-        codec = PLAIN
         if self._by_type:
-            codec = self._known(type_name, starts_chain=starts_chain).input_codec
+            self._known(type_name, starts_chain=starts_chain)
+        return self.encode_continuation(type_name, value)
+
+    def encode_continuation(self, type_name: str, value: Any) -> str:
+        """The input as JSON text, checked if the type's processor is known: it may be another worker's.
+
+        Raises:
+            InvalidDataError: A wrong input.
+        """
+        known = self._by_type.get(type_name)
         try:
-            text = codec.encode(value)
+            return (known.input_codec if known else PLAIN).encode(value)
         except InvalidDataError as error:
             raise InvalidDataError(f"the input of '{type_name}' {error}") from error
-        return text
 
     def encode_output(self, type_name: str, value: Any) -> str:
         """The output as JSON text, checked if the type's processor is known.
@@ -63,7 +70,7 @@ class Registry(Mapping[str, AnyProcessor]):
         except InvalidDataError as error:
             raise InvalidDataError(f"the output of '{type_name}' {error}") from error
 
-    def _known(self, type_name: str, *, starts_chain: bool) -> AnyProcessor:
+    def _known(self, type_name: str, *, starts_chain: bool) -> None:
         known = self._by_type.get(type_name)
         if known is None:
             close = difflib.get_close_matches(type_name, self._by_type, n=1)
@@ -71,7 +78,6 @@ class Registry(Mapping[str, AnyProcessor]):
             raise InvalidDataError(f"no processor handles '{type_name}'; {hint}")
         if starts_chain and not known.entry:
             raise InvalidDataError(f"a chain cannot start with '{type_name}': it is reached by continuation alone")
-        return known
 
 
 def load_modules(names: Iterable[str]) -> Registry:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobctl.codecs import decode_json
-from jobctl.model import Chain, Job, Status
-from jobctl.storage.records import ChainRow, JobRow
+from jobctl.model import Chain, Job, LostReason, Status
+from jobctl.storage.records import ChainRow, Held, JobRow
 
 
 def chain_of(row: ChainRow) -> Chain:
@@ -52,3 +52,20 @@ def job_of(row: JobRow, waits: Mapping[str, tuple[str, ...]]) -> Job[Any]:
         completed_by=row.completed_by,
         blocker_ids=waits.get(row.id, ()),
     )
+
+
+def lost_reason(state: tuple[str, str | None] | None) -> LostReason:
+    """Why a job is not held any more, told by its stored status and lease; None: it does not exist."""
+    if state is None:
+        return LostReason.NOT_FOUND
+    status, _ = state
+    if status == Status.CANCELLED:
+        return LostReason.CANCELLED
+    if status in {Status.COMPLETED, Status.CONTINUED}:
+        return LostReason.ALREADY_COMPLETED
+    return LostReason.TAKEN_BY_ANOTHER_WORKER
+
+
+def held_of(row: JobRow) -> Held:
+    """A claimed job, as whoever settles it must show it."""
+    return Held(row.id, row.chain_id, row.type_name, row.lease, row.worker, row.attempt)

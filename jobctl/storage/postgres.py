@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import psycopg
@@ -142,6 +144,12 @@ class PostgresStore(Store):
 
     def snapshot(self, conn: Connection) -> Connection:
         return conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+
+    def cut(self, conn: Connection) -> None:
+        driver = conn.connection.driver_connection
+        if isinstance(driver, psycopg.Connection) and not driver.closed:
+            with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as wire:
+                wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))

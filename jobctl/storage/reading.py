@@ -57,6 +57,15 @@ def blocker_ids(conn: Connection, jobs: Iterable[JobRow]) -> dict[str, tuple[str
     return found
 
 
+def blockers(conn: Connection, jobs: Iterable[JobRow]) -> dict[str, tuple[ChainRow, ...]]:
+    """For each job that waited for chains, those chains in the order given."""
+    waits = blocker_ids(conn, jobs)
+    if not waits:
+        return {}
+    found = chains(conn, {each for ids in waits.values() for each in ids})
+    return {job_id: tuple(found[each] for each in ids) for job_id, ids in waits.items()}
+
+
 def detail(conn: Connection, chain_id: str) -> Detail | None:
     """All that is known of a chain, or None when there is none with this id."""
     chain = chains(conn, [chain_id]).get(chain_id)

@@ -114,6 +114,12 @@ class SqliteStore(Store):
     def snapshot(self, conn: Connection) -> Connection:
         return conn.execution_options(jobctl_read_only=True)
 
+    def cut(self, conn: Connection) -> None:
+        """Differs because a connection can only be closed by its own thread; a statement that runs can be stopped."""
+        driver = conn.connection.driver_connection
+        if isinstance(driver, sqlite3.Connection):
+            driver.interrupt()
+
     def migration_lock(self, conn: Connection) -> None:
         """Differs because the transaction has the file's only write lock from its beginning."""
 

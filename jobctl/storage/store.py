@@ -75,6 +75,10 @@ class Store(ABC):
         """The connection, before its transaction begins, set to read one consistent state and to block nobody."""
 
     @abstractmethod
+    def cut(self, conn: Connection) -> None:
+        """End a connection from another thread, so that what it has locked is free; its own thread gets an error."""
+
+    @abstractmethod
     def migration_lock(self, conn: Connection) -> None:
         """Wait until no other process migrates this database; held to the end of the transaction."""
 
@@ -320,11 +324,19 @@ class Store(ABC):
             self.notify(conn, {WORK: {each.type_name for each in reaped}})
         return reaped
 
-    def release(self, conn: Connection, held: Iterable[Held]) -> None:
-        """Give claimed jobs back at once, as if they had never been claimed."""
-        types = {type_name for (type_name,) in conn.execute(sql.RELEASE, {"held": held_rows(held, {})})}
-        if types:
-            self.notify(conn, {WORK: types})
+    def release(self, conn: Connection, held: Iterable[Held]) -> set[str]:
+        """Give claimed jobs back at once, as if they had never been claimed; returns the ids of those given back.
+
+        What somebody has locked at this moment is passed over.
+        """
+        held = list(held)
+        parameters = {"held": held_rows(held, {})}
+        free = {row.id for row in conn.execute(self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
+        if not free:
+            return free
+        parameters = {"held": held_rows([each for each in held if each.id in free], {})}
+        self.notify(conn, {WORK: {row.type_name for row in conn.execute(sql.RELEASE, parameters)}})
+        return free
 
     def renew(self, conn: Connection, held: Iterable[Held], seconds: Mapping[str, float]) -> set[str]:
         """Extend leases by the seconds given for each type; returns the ids of the jobs still held.

@@ -1,0 +1,35 @@
+# One command per purpose; each makes its own virtual environment first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test check bench soak clean
+help:  ## what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or later is needed: make PYTHON=python3.11 …" * (sys.version_info < (3, 11)))'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
+	touch $@
+
+demo: $(VENV)/ready  ## the approval workflow and a release, run for real
+	$(BIN)/jobctl demo
+	$(BIN)/python examples/run_release.py
+
+test: $(VENV)/ready  ## the tests, on PostgreSQL and SQLite
+	$(BIN)/python -m pytest --numprocesses auto
+
+check: $(VENV)/ready  ## all that a change must pass
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --numprocesses auto
+
+bench: $(VENV)/ready  ## how fast it is
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove what the other commands made
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,263 @@
+"""One attempt at a job: its phases, their transactions and savepoints, and whether it still holds the job."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from enum import Enum
+from types import TracebackType
+
+from sqlalchemy import Connection
+
+from jobctl.errors import AttemptLostError, ProcessorError
+from jobctl.lane import Lane, LaneConnection
+from jobctl.model import Chain, LostReason
+from jobctl.storage.decoding import lost_reason
+from jobctl.storage.records import Held, JobRow, Outcome, Settlement
+from jobctl.storage.store import Store
+
+
+class _Stage(Enum):
+    """How far a staged handler has come."""
+
+    BEGUN = "begun"
+    PREPARING = "in prepare"
+    PREPARED = "after prepare"
+    COMPLETING = "in complete"
+    COMPLETED = "after complete"
+
+
+class Attempt:
+    """What a staged handler is given: when its transactions begin and end, and whether it still holds the job.
+
+    Both phases are used with ``with`` in a function and with ``async with`` in a coroutine function, where the
+    connection's calls are awaited.
+
+    Example:
+        ::
+
+            @processor("charge-card")
+            def charge_card(job: Job[Card], attempt: Attempt) -> dict:
+                with attempt.prepare() as conn:
+                    amount = conn.scalar(select(order.c.amount).where(order.c.id == job.input.order))
+                receipt = bank.charge(job.input.token, amount)      # no transaction is open
+                with attempt.complete() as conn:
+                    conn.execute(insert(payment).values(order=job.input.order, receipt=receipt))
+                return {"receipt": receipt}
+    """
+
+    def __init__(self, store: Store, row: JobRow, held: Held, blockers: tuple[Chain, ...]) -> None:
+        self.row = row
+        self.held = held
+        self.blockers = blockers
+        self.renewed_at = 0.0  # by time.monotonic(); kept by whoever renews the lease
+        self._store = store
+        self._lost: LostReason | None = None
+        self._lost_told = threading.Event()
+        self._on_lost: Callable[[], object] | None = None
+        self._stage = _Stage.BEGUN
+        self._conn: Connection | None = None
+        self._lane: Lane | None = None
+
+    # --- what handlers use ---------------------------------------------------------------------------------------
+
+    @property
+    def lost(self) -> LostReason | None:
+        """Why the job is not this attempt's any more; None while it is. Nothing that a lost attempt does is kept."""
+        return self._lost
+
+    def wait(self, seconds: float) -> LostReason | None:
+        """Sleep, at most until the attempt is lost; returns the reason if it is."""
+        self._lost_told.wait(seconds)
+        return self._lost
+
+    def raise_if_lost(self) -> None:
+        """End the handler if the attempt is lost.
+
+        Raises:
+            AttemptLostError: It is.
+        """
+        if self._lost is not None:
+            raise AttemptLostError(f"the attempt lost its job {self.held.id}: {self._lost}", reason=self._lost)
+
+    def prepare(self) -> Phase:
+        """A transaction to read what the work needs; committed at the end of the block."""
+        return Phase(self, self._open_prepare, self._close_prepare)
+
+    def complete(self) -> Phase:
+        """The completing transaction: the block's SQL, the output and what follows commit together.
+
+        They do so once the handler has returned; an error after the block undoes it too.
+        """
+        return Phase(self, self._open_complete, self._close_complete)
+
+    # --- phases, run on the attempt's own thread -----------------------------------------------------------------
+
+    def _open_prepare(self) -> Connection:
+        if self._stage is not _Stage.BEGUN:
+            raise self._wrong_call("prepare")
+        conn = self._begin()
+        self._stage = _Stage.PREPARING
+        return conn
+
+    def _close_prepare(self, failed: bool) -> None:
+        try:
+            self._release_savepoint(failed)
+            if not failed:
+                self._commit()
+                self._stage = _Stage.PREPARED
+        finally:
+            self.roll_back()
+
+    def _open_complete(self) -> Connection:
+        if self._stage not in {_Stage.BEGUN, _Stage.PREPARED}:
+            raise self._wrong_call("complete")
+        before, self._stage = self._stage, _Stage.COMPLETING
+        try:
+            return self._begin()
+        except BaseException:
+            self._stage = before
+            raise
+
+    def _close_complete(self, failed: bool) -> None:
+        try:
+            self._release_savepoint(failed)
+        except BaseException:
+            self.roll_back()
+            self._stage = _Stage.PREPARED
+            raise
+        if failed:
+            self.roll_back()
+            self._stage = _Stage.PREPARED  # the handler may catch the error and complete otherwise
+        else:
+            self._stage = _Stage.COMPLETED
+
+    def _wrong_call(self, name: str) -> ProcessorError:
+        return ProcessorError(f"the handler of '{self.held.type_name}' called {name}() {self._stage.value}")
+
+    def _begin(self) -> Connection:
+        """Begin a transaction that holds the chain and the job, and open the handler's savepoint in it."""
+        self.raise_if_lost()
+        store = self._store
+        with store.translated():
+            conn = self._conn = store.engine.connect()
+            try:
+                conn.begin()
+                state = self._lock(conn)
+                if state is None:
+                    conn.begin_nested()
+                    return conn
+            except BaseException:
+                self.roll_back()
+                raise
+        self.roll_back()
+        self.lose(state)
+        raise AttemptLostError(f"the attempt lost its job {self.held.id}: {state}", reason=state)
+
+    def _lock(self, conn: Connection) -> LostReason | None:
+        """Lock the chain's first job and the job itself; returns why the job is not ours, if it is not."""
+        current = self._store.lock_current(conn, self.held.chain_id)
+        if current is not None and current.id == self.held.id and current.lease == self.held.lease:
+            return None
+        return lost_reason(self._store.states(conn, [self.held.id]).get(self.held.id))
+
+    def _release_savepoint(self, failed: bool) -> None:
+        conn = self._conn
+        nested = None if conn is None else conn.get_nested_transaction()
+        if conn is None or nested is None or not nested.is_active or not conn.in_transaction():
+            if not failed:
+                raise ProcessorError(f"the handler of '{self.held.type_name}' ended a transaction that is not its own")
+            return
+        if not failed:
+            nested.commit()
+
+    def _commit(self) -> None:
+        conn = self._conn
+        transaction = None if conn is None else conn.get_transaction()
+        if transaction is None:
+            raise ProcessorError(f"the handler of '{self.held.type_name}' ended a transaction that is not its own")
+        with self._store.translated():
+            transaction.commit()
+
+    # --- what the worker uses ------------------------------------------------------------------------------------
+
+    def lose(self, reason: LostReason) -> None:
+        """Tell the handler that the job is not its any more."""
+        if self._lost is None:
+            self._lost = reason
+            self._lost_told.set()
+            if self._on_lost is not None:
+                self._on_lost()
+
+    def on_lost(self, call: Callable[[], object]) -> None:
+        """Have this called, from any thread, when the attempt is lost."""
+        self._on_lost = call
+        if self._lost is not None:
+            call()
+
+    @property
+    def completing(self) -> bool:
+        """Whether the handler's completing transaction is open, waiting for the outcome."""
+        return self._stage is _Stage.COMPLETED
+
+    def settle(self, outcome: Outcome) -> bool:
+        """Settle the job in the completing transaction and commit; returns whether the job was still ours."""
+        assert self._conn is not None  # noqa: S101 - completing says so
+        try:
+            with self._store.translated():
+                settled = self._store.settle(self._conn, [Settlement(self.held, outcome)])
+            if self.held.id in settled.won:
+                self._commit()
+                return True
+            return False
+        finally:
+            self.roll_back()
+
+    def roll_back(self) -> None:
+        """Undo what is open, and give the connection back. Does nothing when nothing is open."""
+        conn, self._conn = self._conn, None
+        if conn is not None:
+            conn.close()  # rolls back what was not committed
+
+    def disconnect(self) -> None:
+        """Cut the connection from another thread, so that the database lets go of what the attempt has locked."""
+        conn = self._conn
+        if conn is not None:
+            self._store.cut(conn)
+
+    def lane(self) -> Lane:
+        """The thread on which a coroutine's phases run: a database connection belongs to one thread."""
+        if self._lane is None:
+            self._lane = Lane(f"jobctl-attempt-{self.held.id}")
+        return self._lane
+
+    def close_lane(self) -> None:
+        """End that thread."""
+        if self._lane is not None:
+            self._lane.close()
+
+
+class Phase:
+    """A transaction of a staged attempt, as a context manager for functions and for coroutines."""
+
+    def __init__(self, attempt: Attempt, open_: Callable[[], Connection], close: Callable[[bool], None]) -> None:
+        self._attempt = attempt
+        self._open = open_
+        self._close = close
+
+    def __enter__(self) -> Connection:
+        return self._open()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close(kind is not None)
+
+    async def __aenter__(self) -> LaneConnection:
+        lane = self._attempt.lane()
+        return LaneConnection(lane, await lane.run(self._open))
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._attempt.lane().run(self._close, kind is not None)

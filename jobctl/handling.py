@@ -1,0 +1,189 @@
+"""Running a handler, and what its end means for the job.
+
+However a handler ends, one place turns that into an outcome: ``Handling._outcome`` for what it returned and
+``Handling._failure`` for what it raised. A plain attempt's outcome goes to the worker, which settles many at
+once; an attempt with a completing transaction settles itself in it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from jobctl.attempt import Attempt
+from jobctl.errors import InvalidDataError, TryAgainError
+from jobctl.ids import new_id, unique_ids
+from jobctl.model import Backoff, Job, LostReason, Schedule, Status, describe_error
+from jobctl.processors import AnyProcessor, Continuation, Mode, Rescheduled, check_type_name
+from jobctl.registry import Registry
+from jobctl.storage.records import Complete, Continue, NewJob, Outcome, Postpone, Retry
+
+Result = TypeVar("Result")
+
+SOON = Schedule.of("1s")
+"""When an attempt is made again that the database, not its handler, ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a handler ended.
+
+    Attributes:
+        outcome: What becomes of the job; None when the attempt was lost.
+        settled: The attempt committed the outcome itself.
+    """
+
+    outcome: Outcome | None
+    settled: bool = False
+
+
+LOST = Ended(None)
+
+
+class Handling:
+    """Runs attempts with the processors of a registry."""
+
+    def __init__(self, registry: Registry, backoff: Backoff) -> None:
+        self._registry = registry
+        self._backoff = backoff
+
+    def sync(self, attempt: Attempt) -> Ended:
+        """Run a function's attempt on this thread."""
+        known = self._registry[attempt.held.type_name]
+        try:
+            job = self._job(attempt, known)
+            match known.mode:
+                case Mode.PLAIN:
+                    value = known.handler(job)
+                case Mode.STAGED:
+                    value = known.handler(job, attempt)
+                case Mode.ATOMIC:
+                    with attempt.complete() as conn:
+                        value = known.handler(job, conn)
+            outcome = self._outcome(attempt, known, value)
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends its attempt, not the worker
+            attempt.roll_back()
+            return Ended(self._failure(attempt, known, error))
+        return self._finish(attempt, known, outcome)
+
+    async def coroutine(self, attempt: Attempt) -> Ended:
+        """Run a coroutine function's attempt on this event loop; its phases run on a thread of their own."""
+        known = self._registry[attempt.held.type_name]
+        try:
+            try:
+                job = self._job(attempt, known)
+                if known.mode is Mode.STAGED:
+                    value = await known.handler(job, attempt)
+                else:
+                    value = await known.handler(job)
+                outcome = self._outcome(attempt, known, value)
+            except BaseException as error:  # noqa: BLE001 - as above; a cancelled attempt is a lost one
+                if known.mode is Mode.STAGED:
+                    await _to_the_end(attempt.lane().run(attempt.roll_back))
+                return Ended(self._failure(attempt, known, error))
+            if attempt.completing:
+                return await _to_the_end(attempt.lane().run(self._finish, attempt, known, outcome))
+            return LOST if attempt.lost else Ended(outcome)
+        finally:
+            attempt.close_lane()
+
+    def _finish(self, attempt: Attempt, known: AnyProcessor, outcome: Outcome) -> Ended:
+        """Settle in the completing transaction, if there is one."""
+        if not attempt.completing:
+            return LOST if attempt.lost else Ended(outcome)
+        try:
+            won = attempt.settle(outcome)
+        except BaseException as error:  # noqa: BLE001 - as above
+            return Ended(self._failure(attempt, known, error))
+        if not won:
+            attempt.lose(LostReason.TAKEN_BY_ANOTHER_WORKER)
+        return Ended(outcome, settled=True) if won else LOST
+
+    def _job(self, attempt: Attempt, known: AnyProcessor) -> Job[Any]:
+        row = attempt.row
+        try:
+            value = known.input_codec.decode(row.input)
+        except InvalidDataError as error:
+            raise InvalidDataError(f"the input of '{known.name}' {error}") from error
+        return Job(
+            id=row.id,
+            chain_id=row.chain_id,
+            chain_type=row.chain_type,
+            chain_index=row.chain_index,
+            type_name=row.type_name,
+            status=Status.RUNNING,
+            priority=row.priority,
+            input=value,
+            output=None,
+            created_at=row.created_at,
+            scheduled_at=row.scheduled_at,
+            attempt=row.attempt,
+            worker=row.worker,
+            leased_until=row.leased_until,
+            last_error=row.last_error,
+            blocker_ids=tuple(each.id for each in attempt.blockers),
+            blockers=attempt.blockers,
+        )
+
+    def _outcome(self, attempt: Attempt, known: AnyProcessor, value: Any) -> Outcome:
+        """What a handler's answer means."""
+        if not isinstance(value, Continuation):
+            return Complete(self._registry.encode_output(known.name, value))
+        name = value.type_name
+        check_type_name(name, InvalidDataError)
+        if known.continues is not None and name not in known.continues:
+            allowed = ", ".join(f"'{each}'" for each in known.continues) or "nothing"
+            raise InvalidDataError(f"'{known.name}' continues with {allowed}, not with '{name}'")
+        row = attempt.row
+        return Continue(
+            NewJob(
+                id=new_id(),
+                chain_id=row.chain_id,
+                chain_index=row.chain_index + 1,
+                chain_type=row.chain_type,
+                type_name=name,
+                input=self._registry.encode_continuation(name, value.input),
+                priority=row.priority,
+                schedule=value.schedule,
+                blocked_by=unique_ids(value.blocked_by),
+            )
+        )
+
+    def _failure(self, attempt: Attempt, known: AnyProcessor, error: BaseException) -> Outcome | None:
+        """What a handler's error means; None: the attempt was lost, and nothing is to be written."""
+        match error:
+            case _ if attempt.lost is not None:
+                return None
+            case Rescheduled(schedule=schedule):
+                return Postpone(schedule)
+            case TryAgainError():  # raised by a phase: the database failed, not the handler
+                return Postpone(SOON)
+        return self.retry(attempt, known, describe_error(error, render=_traceback))
+
+    def retry(self, attempt: Attempt, known: AnyProcessor, error: str) -> Retry:
+        """Another attempt after the backoff, or none when they are used up."""
+        number = attempt.held.attempt
+        if known.max_attempts is not None and number >= known.max_attempts:
+            return Retry(error, None)
+        return Retry(error, (known.backoff or self._backoff).delay(number))
+
+
+async def _to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
+    """Await something that cancelling must not leave half done."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    return task.result()
+
+
+def _traceback(error: BaseException) -> str:
+    """Text and traceback, from the handler's own frame on."""
+    told = traceback.TracebackException.from_exception(error)
+    while told.stack and told.stack[0].filename == __file__:
+        del told.stack[0]
+    return "".join(told.format())

@@ -1,0 +1,154 @@
+"""Leases: one thread renews all that a worker holds, and tells attempts that they lost their job."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from jobctl.errors import TryAgainError
+from jobctl.model import LostReason
+from jobctl.storage.decoding import lost_reason
+from jobctl.storage.records import Held
+from jobctl.storage.store import Store
+
+RENEWALS_PER_LEASE = 3
+"""A lease survives two renewals that did not come through."""
+
+SHORTEST_CHECK = 0.05
+"""Seconds between two checks that something merely hinted at: a busy SQLite file changes all the time."""
+
+
+class Holder(Protocol):
+    """What holds a lease: an attempt."""
+
+    held: Held
+    renewed_at: float
+
+    def lose(self, reason: LostReason) -> None:
+        """Told once, when the job is not its any more."""
+
+
+class LeaseKeeper:
+    """Renews the leases of a worker's attempts on one timer.
+
+    An attempt is lost when the database says that its job is settled, gone or another's; or when its lease ran
+    out before the database could be reached again.
+    """
+
+    def __init__(self, store: Store, seconds: Mapping[str, float]) -> None:
+        """Make a keeper.
+
+        Args:
+            store: The database.
+            seconds: How long a lease holds, by type.
+        """
+        self._store = store
+        self._seconds = seconds
+        self._every = min(seconds.values()) / RENEWALS_PER_LEASE
+        self._holders: dict[str, Holder] = {}
+        self._doubted: set[str] = set()
+        self._guard = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._keep, name="jobctl-leases", daemon=True)
+
+    def start(self) -> None:
+        """Begin renewing."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop renewing; what is held runs out by itself."""
+        self._closed = True
+        self._wake.set()
+
+    def add(self, holders: Iterable[Holder]) -> None:
+        """Renew these leases, which were taken just now."""
+        now = time.monotonic()
+        with self._guard:
+            for holder in holders:
+                holder.renewed_at = now
+                self._holders[holder.held.id] = holder
+
+    def remove(self, held: Iterable[Held]) -> None:
+        """Leave these leases alone: their jobs are settled, given back or lost."""
+        with self._guard:
+            for each in held:
+                holder = self._holders.get(each.id)
+                if holder is not None and holder.held.lease == each.lease:  # it may have been claimed anew
+                    del self._holders[each.id]
+
+    def leases(self) -> set[str]:
+        """The leases that are held now."""
+        with self._guard:
+            return {holder.held.lease for holder in self._holders.values() if holder.held.lease is not None}
+
+    def doubt(self, job_ids: Iterable[str] | None = None) -> None:
+        """Look soon whether these jobs are still held, or all of them: somebody said otherwise."""
+        with self._guard:
+            mine = self._holders.keys() if job_ids is None else self._holders.keys() & set(job_ids)
+            self._doubted |= mine
+            doubted = bool(self._doubted)
+        if doubted:
+            self._wake.set()
+
+    def _keep(self) -> None:
+        next_renewal = time.monotonic() + self._every
+        while not self._closed:
+            self._wake.wait(max(0.0, next_renewal - time.monotonic()))
+            self._wake.clear()
+            if self._closed:
+                return
+            with self._guard:
+                doubted, self._doubted = self._doubted, set()
+            if doubted:
+                self._check(doubted)
+                time.sleep(SHORTEST_CHECK)
+            if time.monotonic() >= next_renewal:
+                self._renew()
+                next_renewal = time.monotonic() + self._every
+
+    def _check(self, job_ids: set[str]) -> None:
+        """Tell the attempts among these that lost their job."""
+        with self._guard:
+            mine = {id_: self._holders[id_] for id_ in job_ids if id_ in self._holders}
+        if not mine:
+            return
+        try:
+            with self._store.transaction(read_only=True) as conn:
+                states = self._store.states(conn, mine)
+        except TryAgainError:
+            return  # the next renewal will tell
+        for id_, holder in mine.items():
+            state = states.get(id_)
+            if state is None or state[1] != holder.held.lease:
+                self._lose(holder, lost_reason(state))
+
+    def _renew(self) -> None:
+        """Renew all leases; tell the attempts whose jobs are not theirs any more."""
+        with self._guard:
+            mine = dict(self._holders)
+        if not mine:
+            return
+        asked_at = time.monotonic()
+        try:
+            with self._store.transaction() as conn:
+                kept = self._store.renew(conn, [holder.held for holder in mine.values()], self._seconds)
+        except TryAgainError:
+            self._give_up_on_expired(mine)
+            return
+        for id_ in kept:
+            mine[id_].renewed_at = asked_at
+        self._check(mine.keys() - kept)
+
+    def _give_up_on_expired(self, mine: Mapping[str, Holder]) -> None:
+        """While the database is away: an attempt whose lease has run out may be another worker's by now."""
+        now = time.monotonic()
+        for holder in mine.values():
+            if now - holder.renewed_at > self._seconds[holder.held.type_name]:
+                self._lose(holder, LostReason.ERROR)
+
+    def _lose(self, holder: Holder, reason: LostReason) -> None:
+        self.remove([holder.held])
+        holder.lose(reason)

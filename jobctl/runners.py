@@ -1,0 +1,202 @@
+"""Where handlers run: functions on threads, coroutine functions on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from jobctl.attempt import Attempt
+from jobctl.events import Event, Told
+from jobctl.handling import Ended, Handling
+from jobctl.storage.records import Complete, Continue, Postpone, Retry, Settled, Settlement
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt that ended.
+
+    Attributes:
+        attempt: Which one.
+        ended: How.
+        seconds: How long it ran.
+    """
+
+    attempt: Attempt
+    ended: Ended
+    seconds: float
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether there is an outcome that is not written yet."""
+        return self.ended.outcome is not None and not self.ended.settled
+
+    @property
+    def settlement(self) -> Settlement:
+        """The outcome, to be written."""
+        assert self.ended.outcome is not None  # noqa: S101 - unsettled says so
+        return Settlement(self.attempt.held, self.ended.outcome)
+
+    def won(self, settled: Settled) -> bool:
+        """Whether the outcome was written."""
+        return self.attempt.held.id in settled.won
+
+    def event(self, worker: str, *, kept: bool) -> Event:
+        """What to tell of it, once its outcome is written, or known not to be."""
+        told: Told = Told.JOB_LOST
+        detail: str | None = str(self.attempt.lost)
+        if kept:
+            match self.ended.outcome:
+                case Complete():
+                    told, detail = Told.JOB_COMPLETED, None
+                case Continue(successor):
+                    told, detail = Told.JOB_CONTINUED, successor.type_name
+                case Postpone():
+                    told, detail = Told.JOB_RESCHEDULED, None
+                case Retry(error, delay):
+                    told, detail = Told.JOB_FAILED if delay is None else Told.JOB_RETRIED, error
+        held = self.attempt.held
+        return Event(told, worker, held.id, held.chain_id, held.type_name, held.attempt, self.seconds, detail)
+
+
+Report = Callable[[Finished], None]
+
+
+class Pace:
+    """How many attempts end in a second, lately."""
+
+    def __init__(self) -> None:
+        self.per_second = 0.0
+        self.last_end = time.monotonic()
+        self._since = self.last_end
+        self._count = 0
+
+    def count(self) -> None:
+        """An attempt ended."""
+        self._count += 1
+        self.last_end = time.monotonic()
+        if (passed := self.last_end - self._since) > 0.1:
+            self.per_second = self._count / passed
+            self._since, self._count = self.last_end, 0
+
+    def forget(self) -> None:
+        """What was measured does not hold any more."""
+        self.per_second = 0.0
+        self._since, self._count = time.monotonic(), 0
+
+
+class Runner(Protocol):
+    """Runs so many attempts at once; more wait their turn here."""
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        """Run these, in this order."""
+
+    def take_back(self) -> list[Attempt]:
+        """The attempts that have not begun, which now never will."""
+
+    def close(self) -> None:
+        """Begin nothing more; what runs is cut off when it can be."""
+
+
+class ThreadRunner:
+    """Runs functions on daemon threads, which never keep the process alive."""
+
+    def __init__(self, handling: Handling, concurrency: int, report: Report) -> None:
+        self._handling = handling
+        self._concurrency = concurrency
+        self._report = report
+        self._waiting: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._threads = 0
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        for _ in range(min(len(attempts), self._concurrency - self._threads)):
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"jobctl-handler-{self._threads}", daemon=True).start()
+        for attempt in attempts:
+            self._waiting.put(attempt)
+
+    def take_back(self) -> list[Attempt]:
+        taken: list[Attempt] = []
+        while True:
+            try:
+                attempt = self._waiting.get_nowait()
+            except Empty:
+                return taken
+            if attempt is not None:
+                taken.append(attempt)
+
+    def close(self) -> None:
+        self.take_back()
+        for _ in range(self._threads):
+            self._waiting.put(None)
+
+    def _work(self) -> None:
+        while (attempt := self._waiting.get()) is not None:
+            begun = time.perf_counter()
+            ended = self._handling.sync(attempt)
+            self._report(Finished(attempt, ended, time.perf_counter() - begun))
+
+
+class LoopRunner:
+    """Runs coroutine functions as tasks of an event loop on a thread of its own; a lost attempt's is cancelled."""
+
+    def __init__(self, handling: Handling, concurrency: int, report: Report) -> None:
+        self._handling = handling
+        self._concurrency = concurrency
+        self._report = report
+        self._waiting: deque[Attempt] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="jobctl-loop", daemon=True).start()
+
+    def submit(self, attempts: Sequence[Attempt]) -> None:
+        self._waiting.extend(attempts)
+        self._loop.call_soon_threadsafe(self._begin)
+
+    def take_back(self) -> list[Attempt]:
+        taken: list[Attempt] = []
+        while True:
+            try:
+                taken.append(self._waiting.popleft())
+            except IndexError:
+                return taken
+
+    def close(self) -> None:
+        self.take_back()
+        self._loop.call_soon_threadsafe(self._cancel)
+
+    def _begin(self) -> None:
+        while len(self._tasks) < self._concurrency:
+            try:
+                attempt = self._waiting.popleft()
+            except IndexError:
+                return
+            task = self._loop.create_task(self._run(attempt))
+            self._tasks.add(task)
+            attempt.on_lost(lambda task=task: self._loop.call_soon_threadsafe(task.cancel))  # type: ignore[misc]
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._begin()
+
+    async def _run(self, attempt: Attempt) -> None:
+        begun = time.perf_counter()
+        ended = await self._handling.coroutine(attempt)
+        self._report(Finished(attempt, ended, time.perf_counter() - begun))
+
+    def _cancel(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._loop.call_soon(self._stop_when_idle)
+
+    def _stop_when_idle(self) -> None:
+        if self._tasks:
+            self._loop.call_later(0.01, self._stop_when_idle)
+        else:
+            self._loop.stop()

@@ -1,0 +1,396 @@
+"""The worker: claims jobs in batches, has them run, settles them in batches, reaps, and stops when told.
+
+One loop on the caller's thread does all that. What happens elsewhere (an attempt ended, another process told of
+work, a signal came) arrives in its inbox. While one transaction commits, the next batch gathers by itself: no
+timers, a small batch when idle and a large one under load.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from queue import Empty, SimpleQueue
+from typing import Final
+
+from jobctl.attempt import Attempt
+from jobctl.errors import JobctlError, TryAgainError
+from jobctl.events import Event, Told
+from jobctl.handling import Ended, Handling
+from jobctl.ids import new_id
+from jobctl.lease import LeaseKeeper
+from jobctl.model import LostReason
+from jobctl.options import WorkerOptions
+from jobctl.registry import Registry
+from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
+from jobctl.storage import reading
+from jobctl.storage.decoding import chain_of, held_of, lost_reason
+from jobctl.storage.migrate import check_schema
+from jobctl.storage.records import ChainRow, Due, JobRow, Reaped
+from jobctl.storage.store import LOST, WORK, Store
+
+PREFETCH_SECONDS: Final = 0.05
+"""Besides what can run at once, as many jobs are claimed as ended in so many seconds: a slow handler hoards none."""
+
+MOST_PREFETCHED: Final = 1000
+
+STALE_SECONDS: Final = 0.25
+"""Claimed jobs that could not begin for so long are given back: another worker may have a free hand."""
+
+RETRY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+"""Pauses between tries while the database is away; the last one repeats."""
+
+AGAIN_SECONDS: Final = 0.01
+"""When to try again what others had locked at that moment."""
+
+WATCH_SECONDS: Final = 0.25
+"""How long the watching thread waits before it looks whether it should end."""
+
+GIVE_BACK_SECONDS: Final = 2.0
+"""How long a stopping worker tries to give back what it holds."""
+
+
+DEFAULT_OPTIONS: Final = WorkerOptions()
+
+
+class Worker:
+    """Works jobs of the registry's types until it is stopped.
+
+    Example:
+        ::
+
+            registry = load_modules(["mymod"])
+            Worker(open_store("postgresql://app@db/app"), registry, WorkerOptions(drain=True)).run()
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        options: WorkerOptions = DEFAULT_OPTIONS,
+        tell: Callable[[Event], None] = lambda _: None,
+    ) -> None:
+        """Make a worker; nothing happens before run.
+
+        Args:
+            store: The database.
+            registry: The processors.
+            options: How it works.
+            tell: Called with what happens, mostly from run's thread.
+
+        Raises:
+            UsageError: There is no processor for one of the types asked for.
+        """
+        self.name = options.name or f"{socket.gethostname()}:{os.getpid()}"
+        self._store = store
+        self._options = options
+        self._tell = tell
+        self._types = options.leases(registry)
+        self._registry = registry
+        self._handling = Handling(registry, options.backoff)
+        self._keeper = LeaseKeeper(store, self._types)
+        self._inbox: SimpleQueue[Finished | None] = SimpleQueue()  # None: look around
+        self._stops = 0
+        self._work_told = False
+        self._runners: dict[bool, Runner] = {}  # by whether the handler is a coroutine function
+
+        self._running: dict[int, Attempt] = {}  # claimed and not ended, by identity: a job may be claimed again
+        self._ended: list[Finished] = []  # and not settled yet
+        self._attempts = 0
+        self._nothing_ready = False  # said by the last claim
+        self._look_at = 0.0  # when to claim again, by time.monotonic()
+        self._reap_at = 0.0
+        self._pace = Pace()
+        # threads and the event loop share the concurrency: with both, nothing may wait in front of either
+        self._mixed = len({registry[name].is_async for name in self._types}) > 1
+        self._failures = 0  # in a row, of the database
+
+    # --- the outside ---------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Finish what runs within the shutdown timeout and give the rest back; the second call: at once.
+
+        Safe to call from a signal handler and from any thread.
+        """
+        self._stops += 1
+        self._inbox.put(None)
+
+    def run(self) -> None:
+        """Work until stopped, drained or done with max_jobs.
+
+        Raises:
+            JobctlError: The database cannot be used at the start. Later on, the worker waits for it.
+        """
+        check_schema(self._store)
+        closing = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(closing,), name="jobctl-watch", daemon=True)
+        self._keeper.start()
+        watcher.start()
+        self._say(Told.WORKER_STARTED, detail=", ".join(sorted(self._types)))
+        try:
+            self._loop()
+            self._shut_down()
+        finally:
+            closing.set()
+            self._keeper.close()
+            for runner in self._runners.values():
+                runner.close()
+            self._say(Told.WORKER_STOPPED)
+
+    # --- the loop ------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while not self._stops:
+            self._receive(self._pause())
+            self._give_back_stale()
+            wanted = self._wanted() if self._looking() else 0
+            if self._ended or wanted or time.monotonic() >= self._reap_at:
+                self._round(wanted)
+            if self._done():
+                return
+
+    def _looking(self) -> bool:
+        """Whether there may be something to claim."""
+        if self._options.drain and not self._running and not self._nothing_ready:
+            return True
+        return self._work_told or time.monotonic() >= self._look_at
+
+    def _pause(self) -> float:
+        """How long to wait for something to happen."""
+        until = self._reap_at
+        if self._wanted():
+            if self._looking():
+                return 0.0
+            until = min(until, self._look_at)
+        if len(self._running) > self._options.concurrency:
+            until = min(until, self._pace.last_end + STALE_SECONDS)
+        return max(0.0, until - time.monotonic())
+
+    def _receive(self, seconds: float) -> None:
+        """Take all that is in the inbox, waiting for the first of it."""
+        try:
+            message = self._inbox.get(timeout=seconds) if seconds > 0 else self._inbox.get_nowait()
+            while True:
+                if message is not None and self._running.pop(id(message.attempt), None) is not None:
+                    self._ended.append(message)
+                    self._pace.count()
+                message = self._inbox.get_nowait()
+        except Empty:
+            return
+
+    def _wanted(self) -> int:
+        """How many jobs to claim: what can run at once, and what will be able to begin soon."""
+        if self._stops:
+            return 0
+        room = self._options.concurrency - len(self._running)
+        if not self._mixed:
+            room += min(int(self._pace.per_second * PREFETCH_SECONDS), MOST_PREFETCHED)
+        if self._options.max_jobs is not None:
+            room = min(room, self._options.max_jobs - self._attempts)
+        return max(room, 0)
+
+    def _done(self) -> bool:
+        if self._running or self._ended:
+            return False
+        if self._options.max_jobs is not None and self._attempts >= self._options.max_jobs:
+            return True
+        return self._options.drain and self._nothing_ready
+
+    # --- one transaction -----------------------------------------------------------------------------------------
+
+    def _round(self, wanted: int) -> None:
+        """Settle what ended and claim what is wanted, in one transaction; then hand over and tell."""
+        batch = self._ended
+        reaping = time.monotonic() >= self._reap_at
+        self._work_told = False
+        try:
+            with self._store.transaction() as conn:
+                settled = self._store.settle(conn, [each.settlement for each in batch if each.unsettled])
+                reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
+                if settled.work & self._types.keys() or reaped:
+                    wanted = wanted or self._wanted()
+                rows = self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id()) if wanted else []
+                blockers = reading.blockers(conn, rows)
+                missed = [each.attempt.held.id for each in batch if each.unsettled and not each.won(settled)]
+                states = self._store.states(conn, missed) if missed else {}
+                due = self._store.next_due(conn, self._types) if reaping or len(rows) < wanted else None
+        except TryAgainError as error:
+            self._work_told = True
+            self._database_failed(error)
+            return
+        except JobctlError:
+            if not any(each.unsettled for each in batch):
+                raise
+            self._settle_one_by_one()
+            return
+        self._database_works()
+        self._ended = []
+        if wanted:
+            self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
+        self._plan(due, full=0 < wanted == len(rows))
+        for each in batch:
+            if each.unsettled and not each.won(settled):
+                each.attempt.lose(lost_reason(states.get(each.attempt.held.id)))
+        self._close(batch, settled.won)
+        for lapsed in reaped:
+            self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
+        self._hand_over(rows, blockers)
+
+    def _plan(self, due: Due | None, *, full: bool) -> None:
+        """When to look next: for a job that is due, for a lease that runs out, or as often as polling says."""
+        now = time.monotonic()
+        poll = self._options.poll
+        if full:
+            self._look_at = now
+        if due is None:
+            return
+        self._reap_at = now + min(poll if due.lease is None else max(due.lease, AGAIN_SECONDS), poll)
+        if not full:
+            self._look_at = now + min(poll if due.job is None else max(due.job, AGAIN_SECONDS), poll)
+
+    def _settle_one_by_one(self) -> None:
+        """After an outcome that cannot be written (a successor's blocker does not exist): fail the attempt it is of."""
+        batch, self._ended = self._ended, []
+        for each in batch:
+            try:
+                with self._store.transaction() as conn:
+                    settled = self._store.settle(conn, [each.settlement] if each.unsettled else [])
+            except TryAgainError:
+                self._ended.append(each)
+            except JobctlError as error:
+                known = self._registry[each.attempt.held.type_name]
+                retry = self._handling.retry(each.attempt, known, str(error))
+                self._ended.append(replace(each, ended=Ended(retry)))
+            else:
+                if each.unsettled and not each.won(settled):
+                    each.attempt.lose(LostReason.TAKEN_BY_ANOTHER_WORKER)
+                self._close([each], settled.won)
+
+    def _close(self, batch: Sequence[Finished], won: Collection[str]) -> None:
+        """Forget attempts whose ends are written, and tell of them."""
+        self._keeper.remove(each.attempt.held for each in batch)
+        for each in batch:
+            self._tell(each.event(self.name, kept=each.ended.settled or each.attempt.held.id in won))
+
+    def _hand_over(self, rows: Sequence[JobRow], blockers: Mapping[str, tuple[ChainRow, ...]]) -> None:
+        """Have claimed jobs run."""
+        if not rows:
+            return
+        attempts = [
+            Attempt(self._store, row, held_of(row), tuple(chain_of(each) for each in blockers.get(row.id, ())))
+            for row in rows
+        ]
+        self._keeper.add(attempts)
+        self._attempts += len(attempts)
+        self._running.update((id(each), each) for each in attempts)
+        for is_async in (False, True):
+            mine = [each for each in attempts if self._registry[each.held.type_name].is_async is is_async]
+            if mine:
+                self._runner(is_async=is_async).submit(mine)
+
+    def _runner(self, *, is_async: bool) -> Runner:
+        if is_async not in self._runners:
+            make = LoopRunner if is_async else ThreadRunner
+            self._runners[is_async] = make(self._handling, self._options.concurrency, self._inbox.put)
+        return self._runners[is_async]
+
+    # --- giving back ---------------------------------------------------------------------------------------------
+
+    def _give_back_stale(self) -> None:
+        """Give claimed jobs back that could not begin for a while: what runs takes longer than it did."""
+        waiting = len(self._running) > self._options.concurrency
+        if waiting and time.monotonic() - self._pace.last_end > STALE_SECONDS:
+            self._pace.forget()
+            self._give_back(self._take_back(), time.monotonic())
+
+    def _take_back(self) -> list[Attempt]:
+        return [attempt for runner in self._runners.values() for attempt in runner.take_back()]
+
+    def _give_back(self, attempts: Sequence[Attempt], deadline: float) -> None:
+        """Release jobs, once or until the deadline; what cannot be released is reaped when its lease runs out."""
+        left = {each.held.id: each for each in attempts}
+        while left:
+            try:
+                with self._store.transaction() as conn:
+                    released = self._store.release(conn, [each.held for each in left.values()])
+                    states = self._store.states(conn, left.keys() - released)
+            except TryAgainError:
+                released, states = set(), {each.held.id: ("", each.held.lease) for each in left.values()}
+            for id_ in released:
+                self._say(Told.JOB_RELEASED, left[id_].row)
+            for id_, each in list(left.items()):
+                if id_ in released or id_ not in states or states[id_][1] != each.held.lease:
+                    self._forget(left.pop(id_))
+            if time.monotonic() >= deadline:
+                break
+            if left:
+                time.sleep(AGAIN_SECONDS)
+        for each in left.values():
+            self._forget(each)
+
+    def _forget(self, attempt: Attempt) -> None:
+        if self._running.pop(id(attempt), None) is not None:
+            self._attempts -= 1
+        self._keeper.remove([attempt.held])
+
+    def _shut_down(self) -> None:
+        """Finish what runs in the time there is, and give the rest back."""
+        if not self._stops:
+            return
+        deadline = time.monotonic() + self._options.shutdown_timeout
+        self._say(Told.WORKER_STOPPING, detail=f"{len(self._running)} running")
+        self._give_back(self._take_back(), time.monotonic())
+        while self._running and self._stops < 2 and (rest := deadline - time.monotonic()) > 0:
+            self._receive(rest)
+            if self._ended:
+                self._round(0)
+        deadline = time.monotonic() + GIVE_BACK_SECONDS
+        self._receive(0)
+        while self._ended and time.monotonic() < deadline:
+            self._round(0)
+        rest_running = list(self._running.values())
+        for attempt in rest_running:
+            attempt.lose(LostReason.ERROR)
+            attempt.disconnect()
+        self._give_back(rest_running, deadline)
+
+    # --- what goes on around -------------------------------------------------------------------------------------
+
+    def _watch(self, closing: threading.Event) -> None:
+        """Hear of work and of jobs settled by hand, on a thread of its own."""
+        watch = self._store.watch(WORK, LOST)
+        try:
+            while not closing.is_set():
+                told = watch.wait(WATCH_SECONDS)
+                if told is None:
+                    told = {WORK: {""}, LOST: {""}}  # the connection is new: anything may have been missed
+                if lost := told.get(LOST):
+                    self._keeper.doubt(None if "" in lost else lost)
+                work = told.get(WORK, set())
+                if "" in work or work & self._types.keys():
+                    self._work_told = True
+                    self._inbox.put(None)
+        finally:
+            watch.close()
+
+    def _database_failed(self, error: TryAgainError) -> None:
+        if self._failures == 0:
+            self._say(Told.DATABASE_LOST, detail=str(error))
+        deadline = time.monotonic() + RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
+        self._failures += 1
+        while (rest := deadline - time.monotonic()) > 0 and not self._stops:
+            self._receive(rest)
+
+    def _database_works(self) -> None:
+        if self._failures:
+            self._failures = 0
+            self._say(Told.DATABASE_BACK)
+
+    def _say(self, told: Told, job: JobRow | Reaped | None = None, *, detail: str | None = None) -> None:
+        if job is None:
+            self._tell(Event(told, self.name, detail=detail))
+        else:
+            self._tell(Event(told, self.name, job.id, job.chain_id, job.type_name, job.attempt, detail=detail))
