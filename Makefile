@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check bench soak clean
+.PHONY: help test check clean
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -14,10 +14,6 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	touch $@
 
-demo: $(VENV)/ready  ## the approval workflow and a release, run for real
-	$(BIN)/jobctl demo
-	$(BIN)/python examples/run_release.py
-
 test: $(VENV)/ready  ## the tests, on PostgreSQL and SQLite
 	$(BIN)/python -m pytest --numprocesses auto
 
@@ -27,9 +23,6 @@ check: $(VENV)/ready  ## all that a change must pass
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --numprocesses auto
-
-bench: $(VENV)/ready  ## how fast it is
-	$(BIN)/python -m benchmarks
 
 clean:  ## remove what the other commands made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

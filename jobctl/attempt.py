@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from enum import Enum
 from types import TracebackType
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import SQLAlchemyError
 
-from jobctl.errors import AttemptLostError, ProcessorError
+from jobctl.errors import AttemptLostError, ProcessorError, TryAgainError
 from jobctl.lane import Lane, LaneConnection
 from jobctl.model import Chain, LostReason
 from jobctl.storage.decoding import lost_reason
@@ -55,7 +57,10 @@ class Attempt:
         self._lost: LostReason | None = None
         self._lost_told = threading.Event()
         self._on_lost: Callable[[], object] | None = None
+        self.interrupted_by: TryAgainError | None = None
+        """What the database failed with when a phase began or ended."""
         self._stage = _Stage.BEGUN
+        self._committing = False
         self._conn: Connection | None = None
         self._lane: Lane | None = None
 
@@ -102,8 +107,8 @@ class Attempt:
 
     def _close_prepare(self, failed: bool) -> None:
         try:
-            self._release_savepoint(failed)
             if not failed:
+                self._release_savepoint()
                 self._commit()
                 self._stage = _Stage.PREPARED
         finally:
@@ -120,17 +125,16 @@ class Attempt:
             raise
 
     def _close_complete(self, failed: bool) -> None:
-        try:
-            self._release_savepoint(failed)
-        except BaseException:
-            self.roll_back()
-            self._stage = _Stage.PREPARED
-            raise
+        self._stage = _Stage.PREPARED  # the handler may catch an error and complete otherwise
         if failed:
             self.roll_back()
-            self._stage = _Stage.PREPARED  # the handler may catch the error and complete otherwise
-        else:
-            self._stage = _Stage.COMPLETED
+            return
+        try:
+            self._release_savepoint()
+        except BaseException:
+            self.roll_back()
+            raise
+        self._stage = _Stage.COMPLETED
 
     def _wrong_call(self, name: str) -> ProcessorError:
         return ProcessorError(f"the handler of '{self.held.type_name}' called {name}() {self._stage.value}")
@@ -138,14 +142,14 @@ class Attempt:
     def _begin(self) -> Connection:
         """Begin a transaction that holds the chain and the job, and open the handler's savepoint in it."""
         self.raise_if_lost()
-        store = self._store
-        with store.translated():
-            conn = self._conn = store.engine.connect()
+        with self._database():
+            conn = self._conn = self._store.engine.connect()
             try:
                 conn.begin()
                 state = self._lock(conn)
                 if state is None:
                     conn.begin_nested()
+                    event.listen(conn, "commit", self._refuse_commit)
                     return conn
             except BaseException:
                 self.roll_back()
@@ -161,23 +165,41 @@ class Attempt:
             return None
         return lost_reason(self._store.states(conn, [self.held.id]).get(self.held.id))
 
-    def _release_savepoint(self, failed: bool) -> None:
+    def _release_savepoint(self) -> None:
         conn = self._conn
         nested = None if conn is None else conn.get_nested_transaction()
         if conn is None or nested is None or not nested.is_active or not conn.in_transaction():
-            if not failed:
-                raise ProcessorError(f"the handler of '{self.held.type_name}' ended a transaction that is not its own")
-            return
-        if not failed:
-            nested.commit()
+            raise self._not_its_own()
+        nested.commit()
 
     def _commit(self) -> None:
-        conn = self._conn
-        transaction = None if conn is None else conn.get_transaction()
+        transaction = None if self._conn is None else self._conn.get_transaction()
         if transaction is None:
-            raise ProcessorError(f"the handler of '{self.held.type_name}' ended a transaction that is not its own")
-        with self._store.translated():
-            transaction.commit()
+            raise self._not_its_own()
+        self._committing = True
+        try:
+            with self._database():
+                transaction.commit()
+        finally:
+            self._committing = False
+
+    def _refuse_commit(self, _: Connection) -> None:
+        """Called by SQLAlchemy before a commit: the handler's SQL is only kept together with its outcome."""
+        if not self._committing:
+            raise self._not_its_own()
+
+    def _not_its_own(self) -> ProcessorError:
+        return ProcessorError(f"the handler of '{self.held.type_name}' ended a transaction that is not its own")
+
+    @contextmanager
+    def _database(self) -> Iterator[None]:
+        """Raise the driver's errors as jobctl's, and remember that it was not the handler who failed."""
+        try:
+            with self._store.translated():
+                yield
+        except TryAgainError as error:
+            self.interrupted_by = error
+            raise
 
     # --- what the worker uses ------------------------------------------------------------------------------------
 
@@ -204,7 +226,7 @@ class Attempt:
         """Settle the job in the completing transaction and commit; returns whether the job was still ours."""
         assert self._conn is not None  # noqa: S101 - completing says so
         try:
-            with self._store.translated():
+            with self._database():
                 settled = self._store.settle(self._conn, [Settlement(self.held, outcome)])
             if self.held.id in settled.won:
                 self._commit()
@@ -217,13 +239,15 @@ class Attempt:
         """Undo what is open, and give the connection back. Does nothing when nothing is open."""
         conn, self._conn = self._conn, None
         if conn is not None:
-            conn.close()  # rolls back what was not committed
+            with suppress(SQLAlchemyError):  # a connection that is lost is rolled back by the database
+                conn.close()  # rolls back what was not committed
 
     def disconnect(self) -> None:
         """Cut the connection from another thread, so that the database lets go of what the attempt has locked."""
         conn = self._conn
         if conn is not None:
-            self._store.cut(conn)
+            with suppress(SQLAlchemyError):  # its own thread has closed it in this moment
+                self._store.cut(conn)
 
     def lane(self) -> Lane:
         """The thread on which a coroutine's phases run: a database connection belongs to one thread."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import json
+import re
 import sys
 import types
 import typing
@@ -35,6 +36,24 @@ class Codec(Protocol):
         """The text that stands for the value, if the value is one that the type allows."""
 
 
+MAX_DEPTH = 200
+"""Levels of nesting that are accepted: what is stored must be readable, whoever reads it and however deep in calls."""
+
+_NESTING = re.compile(r'"(?:[^"\\]|\\.)*"|([\[{])|[\]}]')
+
+
+def _depth(text: str) -> int:
+    """How many levels JSON text is nested."""
+    deepest = depth = 0
+    for match in _NESTING.finditer(text):
+        if match[1]:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif match[0][0] != '"':
+            depth -= 1
+    return deepest
+
+
 def decode_json(text: str) -> Any:
     """Plain JSON values from text that encode_json made."""
     return json.loads(text)
@@ -50,6 +69,8 @@ def encode_json(value: Any) -> str:
         text = _ENCODER.encode(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidDataError(f"is not JSON: {error}") from error
+    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(text) > MAX_DEPTH:
+        raise InvalidDataError(f"is not JSON that can be kept: it is nested deeper than {MAX_DEPTH} levels")
     if not text.isascii():
         try:
             text.encode("utf-8")
@@ -224,7 +245,7 @@ class _DataclassCodec(_ModelCodec):
             return dacite.from_dict(self.kind, value, config)
         except dacite.DaciteError as error:
             raise InvalidDataError(f"is not a {self.kind.__name__}: {error}") from error
-        except (TypeError, ValueError, ArithmeticError) as error:
+        except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise InvalidDataError(f"is not a {self.kind.__name__}: {error}") from error
 
 
@@ -248,5 +269,5 @@ class _MsgspecCodec(_ModelCodec):
 
         try:
             return msgspec.json.decode(text, type=self.kind)
-        except msgspec.ValidationError as error:
+        except (msgspec.DecodeError, RecursionError) as error:  # its own parser is stricter about text and depth
             raise InvalidDataError(f"is not a {self.kind.__name__}: {error}") from error

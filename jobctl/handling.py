@@ -160,7 +160,7 @@ class Handling:
                 return None
             case Rescheduled(schedule=schedule):
                 return Postpone(schedule)
-            case TryAgainError():  # raised by a phase: the database failed, not the handler
+            case TryAgainError() if error is attempt.interrupted_by:  # the database failed, not the handler
                 return Postpone(SOON)
         return self.retry(attempt, known, describe_error(error, render=_traceback))
 

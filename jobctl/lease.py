@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from jobctl.errors import TryAgainError
 from jobctl.model import LostReason
@@ -19,6 +19,12 @@ RENEWALS_PER_LEASE = 3
 SHORTEST_CHECK = 0.05
 """Seconds between two checks that something merely hinted at: a busy SQLite file changes all the time."""
 
+AGAIN_SECONDS = 0.01
+"""When to try again to give back what somebody has locked."""
+
+CLOSE_SECONDS = 1.0
+"""How long closing waits for what goes on at that moment."""
+
 
 class Holder(Protocol):
     """What holds a lease: an attempt."""
@@ -28,6 +34,9 @@ class Holder(Protocol):
 
     def lose(self, reason: LostReason) -> None:
         """Told once, when the job is not its any more."""
+
+
+AnyHolder = TypeVar("AnyHolder", bound=Holder)
 
 
 class LeaseKeeper:
@@ -51,7 +60,7 @@ class LeaseKeeper:
         self._doubted: set[str] = set()
         self._guard = threading.Lock()
         self._wake = threading.Event()
-        self._closed = False
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="jobctl-leases", daemon=True)
 
     def start(self) -> None:
@@ -60,16 +69,22 @@ class LeaseKeeper:
 
     def close(self) -> None:
         """Stop renewing; what is held runs out by itself."""
-        self._closed = True
+        self._closing.set()
         self._wake.set()
+        self._thread.join(CLOSE_SECONDS)  # so that the caller can close the store's connections
 
     def add(self, holders: Iterable[Holder]) -> None:
         """Renew these leases, which were taken just now."""
         now = time.monotonic()
+        replaced: list[Holder] = []
         with self._guard:
             for holder in holders:
                 holder.renewed_at = now
+                if before := self._holders.get(holder.held.id):
+                    replaced.append(before)
                 self._holders[holder.held.id] = holder
+        for before in replaced:  # its lease ran out, and it was not told yet
+            before.lose(LostReason.TAKEN_BY_ANOTHER_WORKER)
 
     def remove(self, held: Iterable[Held]) -> None:
         """Leave these leases alone: their jobs are settled, given back or lost."""
@@ -78,6 +93,32 @@ class LeaseKeeper:
                 holder = self._holders.get(each.id)
                 if holder is not None and holder.held.lease == each.lease:  # it may have been claimed anew
                     del self._holders[each.id]
+
+    def release(self, holders: Iterable[AnyHolder], deadline: float) -> tuple[list[AnyHolder], list[AnyHolder]]:
+        """Give jobs back as if they had never been claimed, those that somebody has locked again until the deadline.
+
+        Returns:
+            Those that were given back, and those that are held still; the others were lost.
+        """
+        released: list[AnyHolder] = []
+        left = {holder.held.id: holder for holder in holders}
+        everything = list(left.values())
+        while left:
+            try:
+                with self._store.transaction() as conn:
+                    free = self._store.release(conn, [holder.held for holder in left.values()])
+                    states = self._store.states(conn, left.keys() - free)
+            except TryAgainError:
+                pass
+            else:
+                released += [left[id_] for id_ in free]
+                left = {id_: left[id_] for id_, (_, lease) in states.items() if lease == left[id_].held.lease}
+            if time.monotonic() >= deadline:
+                break
+            if left:
+                time.sleep(AGAIN_SECONDS)
+        self.remove(holder.held for holder in everything if holder.held.id not in left)
+        return released, list(left.values())
 
     def leases(self) -> set[str]:
         """The leases that are held now."""
@@ -95,16 +136,16 @@ class LeaseKeeper:
 
     def _keep(self) -> None:
         next_renewal = time.monotonic() + self._every
-        while not self._closed:
+        while not self._closing.is_set():
             self._wake.wait(max(0.0, next_renewal - time.monotonic()))
             self._wake.clear()
-            if self._closed:
+            if self._closing.is_set():
                 return
             with self._guard:
                 doubted, self._doubted = self._doubted, set()
             if doubted:
                 self._check(doubted)
-                time.sleep(SHORTEST_CHECK)
+                self._closing.wait(SHORTEST_CHECK)
             if time.monotonic() >= next_renewal:
                 self._renew()
                 next_renewal = time.monotonic() + self._every

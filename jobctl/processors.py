@@ -135,7 +135,7 @@ def processor(
         raise ProcessorError(f"'{name}': max_attempts must be 1 or more, not {max_attempts}")
 
     def decorate(handler: Callable[..., Any]) -> AnyProcessor:
-        where = _where(handler)
+        where = _where(name, handler)
         mode, input_codec, output_codec = _read_signature(name, handler, where)
         return Processor(
             name=name,
@@ -195,8 +195,10 @@ def check_type_name(name: str, error: Callable[[str], Exception]) -> None:
         raise error(f"{name!r} is not a type name: 1 to 200 characters, without white space or commas")
 
 
-def _where(handler: Callable[..., Any]) -> str:
-    code = inspect.unwrap(handler).__code__
+def _where(name: str, handler: Callable[..., Any]) -> str:
+    code = getattr(inspect.unwrap(handler), "__code__", None)
+    if code is None:
+        raise ProcessorError(f"the handler of '{name}' is {handler!r}: it must be a function")
     return f"{code.co_filename}:{code.co_firstlineno}"
 
 

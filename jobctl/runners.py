@@ -7,13 +7,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from jobctl.attempt import Attempt
 from jobctl.events import Event, Told
 from jobctl.handling import Ended, Handling
+from jobctl.model import LostReason
 from jobctl.storage.records import Complete, Continue, Postpone, Retry, Settled, Settlement
 
 
@@ -33,13 +36,14 @@ class Finished:
 
     @property
     def unsettled(self) -> bool:
-        """Whether there is an outcome that is not written yet."""
-        return self.ended.outcome is not None and not self.ended.settled
+        """Whether there is an outcome to be written; that of an attempt that only could not be renewed may hold yet."""
+        ours = self.attempt.lost in {None, LostReason.ERROR}
+        return ours and self.ended.outcome is not None and not self.ended.settled
 
     @property
     def settlement(self) -> Settlement:
         """The outcome, to be written."""
-        assert self.ended.outcome is not None  # noqa: S101 - unsettled says so
+        assert self.ended.outcome is not None  # noqa: S101 - unsettled said so
         return Settlement(self.attempt.held, self.ended.outcome)
 
     def won(self, settled: Settled) -> bool:
@@ -64,6 +68,7 @@ class Finished:
         return Event(told, worker, held.id, held.chain_id, held.type_name, held.attempt, self.seconds, detail)
 
 
+Begun = Callable[[Attempt], None]
 Report = Callable[[Finished], None]
 
 
@@ -85,9 +90,10 @@ class Pace:
             self._since, self._count = self.last_end, 0
 
     def forget(self) -> None:
-        """What was measured does not hold any more."""
+        """What was measured does not hold any more: begin to measure anew."""
         self.per_second = 0.0
-        self._since, self._count = time.monotonic(), 0
+        self.last_end = self._since = time.monotonic()
+        self._count = 0
 
 
 class Runner(Protocol):
@@ -106,9 +112,10 @@ class Runner(Protocol):
 class ThreadRunner:
     """Runs functions on daemon threads, which never keep the process alive."""
 
-    def __init__(self, handling: Handling, concurrency: int, report: Report) -> None:
+    def __init__(self, handling: Handling, concurrency: int, begun: Begun, report: Report) -> None:
         self._handling = handling
         self._concurrency = concurrency
+        self._begun = begun
         self._report = report
         self._waiting: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads = 0
@@ -137,22 +144,25 @@ class ThreadRunner:
 
     def _work(self) -> None:
         while (attempt := self._waiting.get()) is not None:
-            begun = time.perf_counter()
+            self._begun(attempt)
+            since = time.perf_counter()
             ended = self._handling.sync(attempt)
-            self._report(Finished(attempt, ended, time.perf_counter() - begun))
+            self._report(Finished(attempt, ended, time.perf_counter() - since))
 
 
 class LoopRunner:
     """Runs coroutine functions as tasks of an event loop on a thread of its own; a lost attempt's is cancelled."""
 
-    def __init__(self, handling: Handling, concurrency: int, report: Report) -> None:
+    def __init__(self, handling: Handling, concurrency: int, begun: Begun, report: Report) -> None:
         self._handling = handling
         self._concurrency = concurrency
+        self._begun = begun
         self._report = report
         self._waiting: deque[Attempt] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="jobctl-loop", daemon=True).start()
+        threading.Thread(target=self._serve, name="jobctl-loop", daemon=True).start()
 
     def submit(self, attempts: Sequence[Attempt]) -> None:
         self._waiting.extend(attempts)
@@ -168,7 +178,15 @@ class LoopRunner:
 
     def close(self) -> None:
         self.take_back()
-        self._loop.call_soon_threadsafe(self._cancel)
+        self._loop.call_soon_threadsafe(self._end)
+
+    def _serve(self) -> None:
+        while not self._closed:
+            # asyncio lets these end the loop when a task that a handler has made raises them
+            with suppress(SystemExit, KeyboardInterrupt):
+                self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
 
     def _begin(self) -> None:
         while len(self._tasks) < self._concurrency:
@@ -178,7 +196,7 @@ class LoopRunner:
                 return
             task = self._loop.create_task(self._run(attempt))
             self._tasks.add(task)
-            attempt.on_lost(lambda task=task: self._loop.call_soon_threadsafe(task.cancel))  # type: ignore[misc]
+            attempt.on_lost(partial(self._cancel_soon, task))
             task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -186,17 +204,28 @@ class LoopRunner:
         self._begin()
 
     async def _run(self, attempt: Attempt) -> None:
-        begun = time.perf_counter()
+        self._begun(attempt)
+        since = time.perf_counter()
         ended = await self._handling.coroutine(attempt)
-        self._report(Finished(attempt, ended, time.perf_counter() - begun))
+        self._report(Finished(attempt, ended, time.perf_counter() - since))
 
-    def _cancel(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        self._loop.call_soon(self._stop_when_idle)
+    def _cancel_soon(self, task: asyncio.Task[None]) -> None:
+        with suppress(RuntimeError):  # the loop is closed: the task has ended
+            self._loop.call_soon_threadsafe(_cancel_once, task)
 
-    def _stop_when_idle(self) -> None:
-        if self._tasks:
-            self._loop.call_later(0.01, self._stop_when_idle)
+    def _end(self) -> None:
+        """Cancel the handlers, then the tasks that they left behind, and stop the loop when all have ended."""
+        left = self._tasks or asyncio.all_tasks(self._loop)
+        for task in left:
+            _cancel_once(task)
+        if left:
+            self._loop.call_later(0.01, self._end)
         else:
+            self._closed = True
             self._loop.stop()
+
+
+def _cancel_once(task: asyncio.Task[None]) -> None:
+    """Cancel a task that was not cancelled before: it may be cleaning up."""
+    if not task.cancelling():
+        task.cancel()

@@ -127,7 +127,8 @@ class Current:
         if self.job.status.closed:
             raise ConflictError(f"the chain {self.job.chain_id} is closed: there is nothing left to settle")
         if self.job.status is Status.BLOCKED and not self._force:
-            waits = list(self.job.blocker_ids)
+            blockers = reading.chains(self._conn, self.job.blocker_ids)
+            waits = [each for each in self.job.blocker_ids if blockers[each].status != Status.COMPLETED]
             raise BlockedError(
                 f"the job {self.job.id} still waits for {', '.join(waits)}: settle it anyway with force",
                 id=self.job.id,
@@ -143,17 +144,18 @@ class Current:
     def _settle(self, outcome: Complete | Continue, action: str, details: Mapping[str, Any]) -> None:
         before = self._row
         held = Held(before.id, before.chain_id, before.type_name, lease=None, worker=None, attempt=before.attempt)
-        self._store.settle(self._conn, [Settlement(held, outcome)])
-        self._store.record_act(
-            self._conn,
-            chain_id=before.chain_id,
-            job_id=before.id,
-            action=action,
-            actor=self._actor,
-            origin=socket.gethostname(),
-            note=self._note,
-            details={**details, "status": before.status},
-        )
+        with self._conn.begin_nested():  # all or nothing: the caller may catch what this raises, and go on
+            self._store.settle(self._conn, [Settlement(held, outcome)])
+            self._store.record_act(
+                self._conn,
+                chain_id=before.chain_id,
+                job_id=before.id,
+                action=action,
+                actor=self._actor,
+                origin=socket.gethostname(),
+                note=self._note,
+                details={**details, "status": before.status},
+            )
         if before.lease is not None:
             self._store.notify(self._conn, {LOST: [before.id]})
 

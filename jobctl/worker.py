@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Final
 
 from jobctl.attempt import Attempt
-from jobctl.errors import JobctlError, TryAgainError
+from jobctl.errors import TryAgainError
 from jobctl.events import Event, Told
 from jobctl.handling import Ended, Handling
 from jobctl.ids import new_id
@@ -29,7 +29,7 @@ from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
 from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of, held_of, lost_reason
 from jobctl.storage.migrate import check_schema
-from jobctl.storage.records import ChainRow, Due, JobRow, Reaped
+from jobctl.storage.records import ChainRow, Due, JobRow, Reaped, Retry
 from jobctl.storage.store import LOST, WORK, Store
 
 PREFETCH_SECONDS: Final = 0.05
@@ -79,7 +79,7 @@ class Worker:
             store: The database.
             registry: The processors.
             options: How it works.
-            tell: Called with what happens, mostly from run's thread.
+            tell: Called with what happens, from several threads.
 
         Raises:
             UsageError: There is no processor for one of the types asked for.
@@ -160,6 +160,8 @@ class Worker:
 
     def _pause(self) -> float:
         """How long to wait for something to happen."""
+        if self._ended:
+            return 0.0
         until = self._reap_at
         if self._wanted():
             if self._looking():
@@ -177,6 +179,8 @@ class Worker:
                 if message is not None and self._running.pop(id(message.attempt), None) is not None:
                     self._ended.append(message)
                     self._pace.count()
+                    self._nothing_ready = False  # the handler may have made something ready
+                    self._work_told = self._work_told or message.ended.settled  # and so may its own transaction
                 message = self._inbox.get_nowait()
         except Empty:
             return
@@ -204,25 +208,27 @@ class Worker:
     def _round(self, wanted: int) -> None:
         """Settle what ended and claim what is wanted, in one transaction; then hand over and tell."""
         batch = self._ended
+        unsettled = [each for each in batch if each.unsettled]
         reaping = time.monotonic() >= self._reap_at
         self._work_told = False
         try:
             with self._store.transaction() as conn:
-                settled = self._store.settle(conn, [each.settlement for each in batch if each.unsettled])
+                settled = self._store.settle(conn, [each.settlement for each in unsettled])
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
                 if settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
                 rows = self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id()) if wanted else []
                 blockers = reading.blockers(conn, rows)
-                missed = [each.attempt.held.id for each in batch if each.unsettled and not each.won(settled)]
-                states = self._store.states(conn, missed) if missed else {}
+                missed = [each.attempt for each in unsettled if not each.won(settled)]
+                states = self._store.states(conn, [each.held.id for each in missed]) if missed else {}
                 due = self._store.next_due(conn, self._types) if reaping or len(rows) < wanted else None
         except TryAgainError as error:
             self._work_told = True
             self._database_failed(error)
             return
-        except JobctlError:
-            if not any(each.unsettled for each in batch):
+        except Exception:
+            self._work_told = True
+            if not unsettled:
                 raise
             self._settle_one_by_one()
             return
@@ -231,9 +237,8 @@ class Worker:
         if wanted:
             self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
         self._plan(due, full=0 < wanted == len(rows))
-        for each in batch:
-            if each.unsettled and not each.won(settled):
-                each.attempt.lose(lost_reason(states.get(each.attempt.held.id)))
+        for attempt in missed:
+            attempt.lose(lost_reason(states.get(attempt.held.id)))
         self._close(batch, settled.won)
         for lapsed in reaped:
             self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
@@ -260,10 +265,12 @@ class Worker:
                     settled = self._store.settle(conn, [each.settlement] if each.unsettled else [])
             except TryAgainError:
                 self._ended.append(each)
-            except JobctlError as error:
+            except Exception as error:
+                if isinstance(each.ended.outcome, Retry):
+                    raise
                 known = self._registry[each.attempt.held.type_name]
-                retry = self._handling.retry(each.attempt, known, str(error))
-                self._ended.append(replace(each, ended=Ended(retry)))
+                reason = f"what the handler answered cannot be kept: {getattr(error, 'orig', error)}"
+                self._ended.append(replace(each, ended=Ended(self._handling.retry(each.attempt, known, reason))))
             else:
                 if each.unsettled and not each.won(settled):
                     each.attempt.lose(LostReason.TAKEN_BY_ANOTHER_WORKER)
@@ -286,6 +293,9 @@ class Worker:
         self._keeper.add(attempts)
         self._attempts += len(attempts)
         self._running.update((id(each), each) for each in attempts)
+        self._submit(attempts)
+
+    def _submit(self, attempts: Sequence[Attempt]) -> None:
         for is_async in (False, True):
             mine = [each for each in attempts if self._registry[each.held.type_name].is_async is is_async]
             if mine:
@@ -294,7 +304,7 @@ class Worker:
     def _runner(self, *, is_async: bool) -> Runner:
         if is_async not in self._runners:
             make = LoopRunner if is_async else ThreadRunner
-            self._runners[is_async] = make(self._handling, self._options.concurrency, self._inbox.put)
+            self._runners[is_async] = make(self._handling, self._options.concurrency, self._begun, self._inbox.put)
         return self._runners[is_async]
 
     # --- giving back ---------------------------------------------------------------------------------------------
@@ -304,37 +314,22 @@ class Worker:
         waiting = len(self._running) > self._options.concurrency
         if waiting and time.monotonic() - self._pace.last_end > STALE_SECONDS:
             self._pace.forget()
-            self._give_back(self._take_back(), time.monotonic())
+            self._submit(self._give_back(self._take_back(), time.monotonic()))
 
     def _take_back(self) -> list[Attempt]:
         return [attempt for runner in self._runners.values() for attempt in runner.take_back()]
 
-    def _give_back(self, attempts: Sequence[Attempt], deadline: float) -> None:
-        """Release jobs, once or until the deadline; what cannot be released is reaped when its lease runs out."""
-        left = {each.held.id: each for each in attempts}
-        while left:
-            try:
-                with self._store.transaction() as conn:
-                    released = self._store.release(conn, [each.held for each in left.values()])
-                    states = self._store.states(conn, left.keys() - released)
-            except TryAgainError:
-                released, states = set(), {each.held.id: ("", each.held.lease) for each in left.values()}
-            for id_ in released:
-                self._say(Told.JOB_RELEASED, left[id_].row)
-            for id_, each in list(left.items()):
-                if id_ in released or id_ not in states or states[id_][1] != each.held.lease:
-                    self._forget(left.pop(id_))
-            if time.monotonic() >= deadline:
-                break
-            if left:
-                time.sleep(AGAIN_SECONDS)
-        for each in left.values():
-            self._forget(each)
-
-    def _forget(self, attempt: Attempt) -> None:
-        if self._running.pop(id(attempt), None) is not None:
-            self._attempts -= 1
-        self._keeper.remove([attempt.held])
+    def _give_back(self, attempts: Sequence[Attempt], deadline: float) -> list[Attempt]:
+        """Release jobs, once or until the deadline; returns those that could not be."""
+        if not attempts:
+            return []
+        released, left = self._keeper.release(attempts, deadline)
+        for each in released:
+            self._say(Told.JOB_RELEASED, each.row)
+        for each in attempts:
+            if each not in left and self._running.pop(id(each), None) is not None:
+                self._attempts -= 1
+        return left
 
     def _shut_down(self) -> None:
         """Finish what runs in the time there is, and give the rest back."""
@@ -342,20 +337,31 @@ class Worker:
             return
         deadline = time.monotonic() + self._options.shutdown_timeout
         self._say(Told.WORKER_STOPPING, detail=f"{len(self._running)} running")
-        self._give_back(self._take_back(), time.monotonic())
-        while self._running and self._stops < 2 and (rest := deadline - time.monotonic()) > 0:
-            self._receive(rest)
+        waiting = self._take_back()
+        while True:
+            waiting = self._give_back(waiting, time.monotonic())
             if self._ended:
                 self._round(0)
+            rest = deadline - time.monotonic()
+            if self._stops > 1 or rest <= 0 or not (self._ended or len(self._running) > len(waiting)):
+                break
+            self._receive(min(rest, AGAIN_SECONDS) if waiting or self._ended else rest)
+        # whatever the database or a handler does, the end comes soon
+        last = threading.Thread(target=self._let_go, name="jobctl-letting-go", daemon=True)
+        last.start()
+        last.join(GIVE_BACK_SECONDS)
+
+    def _let_go(self) -> None:
+        """Settle what has ended, cut off what runs, and give it back."""
         deadline = time.monotonic() + GIVE_BACK_SECONDS
         self._receive(0)
         while self._ended and time.monotonic() < deadline:
             self._round(0)
-        rest_running = list(self._running.values())
-        for attempt in rest_running:
+        attempts = list(self._running.values())
+        for attempt in attempts:
             attempt.lose(LostReason.ERROR)
             attempt.disconnect()
-        self._give_back(rest_running, deadline)
+        self._give_back(attempts, deadline)
 
     # --- what goes on around -------------------------------------------------------------------------------------
 
@@ -381,13 +387,17 @@ class Worker:
             self._say(Told.DATABASE_LOST, detail=str(error))
         deadline = time.monotonic() + RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]
         self._failures += 1
-        while (rest := deadline - time.monotonic()) > 0 and not self._stops:
+        stops = self._stops
+        while (rest := deadline - time.monotonic()) > 0 and self._stops == stops:
             self._receive(rest)
 
     def _database_works(self) -> None:
         if self._failures:
             self._failures = 0
             self._say(Told.DATABASE_BACK)
+
+    def _begun(self, attempt: Attempt) -> None:
+        self._say(Told.JOB_STARTED, attempt.row)
 
     def _say(self, told: Told, job: JobRow | Reaped | None = None, *, detail: str | None = None) -> None:
         if job is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Select, and_, or_, tuple_
 
 from jobctl.errors import UsageError
+from jobctl.ids import require_id
 from jobctl.model import ListFilter, Status
 from jobctl.storage import statements as sql
 from jobctl.storage.records import ChainRow, JobRow
@@ -147,8 +147,10 @@ def _read_cursor(wanted: ListFilter) -> tuple[datetime, str]:
     text = wanted.cursor or ""
     try:
         order, created, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        place = datetime.fromisoformat(created), str(id_)
-    except (binascii.Error, ValueError, TypeError) as error:
+        place = datetime.fromisoformat(created), require_id(id_)
+        if place[0].tzinfo is None:
+            raise ValueError("no zone")  # noqa: TRY301 - refused below like all else
+    except (ValueError, TypeError, AttributeError, RecursionError, UsageError) as error:
         raise UsageError("the cursor is not one that a list gave: leave it out to begin at the start") from error
     if order != ("new" if wanted.newest_first else "old"):
         raise UsageError("the cursor belongs to a list in the other order: use the same --order")

@@ -120,6 +120,16 @@ class SqliteStore(Store):
         if isinstance(driver, sqlite3.Connection):
             driver.interrupt()
 
+    def ensure_begun(self, conn: Connection) -> None:
+        """Differs because Python's driver begins only before the first write.
+
+        Until then a savepoint would be a transaction of its own, committed when it is released.
+        """
+        driver = conn.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+        if not driver.in_transaction:
+            conn.exec_driver_sql("BEGIN IMMEDIATE")
+
     def migration_lock(self, conn: Connection) -> None:
         """Differs because the transaction has the file's only write lock from its beginning."""
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import Connection, Engine, Insert, Row, Select
 
-from jobctl.errors import DuplicateIdError, JobctlError, NotFoundError
+from jobctl.errors import DuplicateIdError, JobctlError, NotFoundError, UsageError
 from jobctl.storage import statements as sql
 from jobctl.storage.records import (
     Complete,
@@ -114,12 +114,17 @@ class Store(ABC):
 
     def on(self, conn: Connection | None, *, read_only: bool = False) -> AbstractContextManager[Connection]:
         """The caller's connection and transaction, or a transaction of its own."""
-        return self.transaction(read_only=read_only) if conn is None else self._borrowed(conn)
+        return self.transaction(read_only=read_only) if conn is None else self._borrowed(conn, read_only=read_only)
 
     @contextmanager
-    def _borrowed(self, conn: Connection) -> Iterator[Connection]:
+    def _borrowed(self, conn: Connection, *, read_only: bool) -> Iterator[Connection]:
         with self.translated():
+            if not read_only:
+                self.ensure_begun(conn)
             yield conn
+
+    def ensure_begun(self, conn: Connection) -> None:  # noqa: B027 - most drivers need nothing done
+        """Make sure that a caller's connection is in a transaction of the database's, about to be written to."""
 
     # --- what differs --------------------------------------------------------------------------------------------
 
@@ -160,6 +165,7 @@ class Store(ABC):
         Raises:
             NotFoundError: A blocker does not exist.
             DuplicateIdError: An id is taken.
+            UsageError: A chain would wait for itself.
         """
         if not jobs:
             return
@@ -169,6 +175,9 @@ class Store(ABC):
 
     def _insert(self, conn: Connection, jobs: Sequence[NewJob]) -> None:
         """Insert jobs whose blockers' roots are locked."""
+        for job in jobs:
+            if job.chain_id in job.blocked_by:
+                raise UsageError(f"the chain {job.chain_id} cannot wait for itself")
         tails = self._tails(conn, {each for job in jobs for each in job.blocked_by})
         rows = [
             {
@@ -222,6 +231,7 @@ class Store(ABC):
 
         Raises:
             NotFoundError: A successor's blocker does not exist.
+            UsageError: A successor would wait for its own chain.
         """
         if not settlements:
             return Settled(frozenset())
@@ -248,8 +258,8 @@ class Store(ABC):
         told: dict[str, Iterable[str]] = {}
         if work:
             told[WORK] = work
-        if finished:
-            told[CLOSED] = {""}
+        if finished or any(isinstance(each.outcome, Retry) and each.outcome.delay is None for each in winners):
+            told[CLOSED] = {""}  # whoever waits for a chain waits no longer when it has failed
         if told:
             self.notify(conn, told)
         return Settled(frozenset(won), frozenset(work))

@@ -1,0 +1,95 @@
+"""What makes a function a command: its examples, and the options of every command."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Concatenate, ParamSpec
+
+import typer
+
+from jobctl.cli import options
+from jobctl.cli.layout import QuickCommand
+from jobctl.cli.options import Common
+from jobctl.cli.run import Run
+
+P = ParamSpec("P")
+
+_COMMON = {
+    "database": options.Database,
+    "config": options.Config,
+    "no_color": options.NoColor,
+    "debug": options.Debug,
+    "quiet": options.Quiet,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command, to be added to an application.
+
+    Attributes:
+        name: Its name.
+        section: Under which heading the help lists it.
+        examples: Command lines, each with what it does.
+        function: What typer calls.
+    """
+
+    name: str
+    section: str
+    examples: Sequence[tuple[str, str]]
+    function: Callable[..., None]
+
+    def add_to(self, app: typer.Typer) -> None:
+        """Add it."""
+        epilog = "\n".join(f"{line}\t{what}" for line, what in self.examples)
+        app.command(self.name, cls=QuickCommand, rich_help_panel=self.section, epilog=epilog)(self.function)
+
+
+def command(
+    name: str, *, section: str, examples: Sequence[tuple[str, str]]
+) -> Callable[[Callable[Concatenate[Run, P], None]], Command]:
+    """Make a function a command; it gets a Run, made of the options of every command, and its own options.
+
+    Args:
+        name: The command's name.
+        section: Under which heading the help lists it.
+        examples: Command lines, each with what it does.
+    """
+
+    def decorate(function: Callable[Concatenate[Run, P], None]) -> Command:
+        def with_run(context: typer.Context, given: Common, **values: Any) -> None:
+            function(Run(given.over(context.obj or Common())), **values)  # type: ignore[call-arg]
+
+        return Command(name, section, examples, with_common(with_run, like=function))
+
+    return decorate
+
+
+def with_common(function: Callable[..., None], *, like: Callable[..., None]) -> Callable[..., None]:
+    """A function with the options of every command, which ``function`` gets as one value after typer's context.
+
+    Args:
+        function: Takes the context, a Common and the parameters of ``like`` after its first.
+        like: Whose parameters, name and documentation it has.
+    """
+
+    @functools.wraps(like)
+    def called(context: typer.Context, **values: Any) -> None:
+        function(context, Common(**{name: values.pop(name) for name in _COMMON}), **values)
+
+    own = list(inspect.signature(like, eval_str=True).parameters.values())[1:]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter("context", keyword, annotation=typer.Context),
+        *(each.replace(kind=keyword) for each in own),
+        *(
+            inspect.Parameter(each.name, keyword, default=each.default, annotation=_COMMON[each.name])
+            for each in fields(Common)
+        ),
+    ]
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    called.__annotations__ = {each.name: each.annotation for each in parameters}
+    return called

@@ -1,0 +1,128 @@
+"""``list`` and ``jobs``: pages of chains and jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from jobctl.cli import parse
+from jobctl.cli.command import Command, command
+from jobctl.cli.documents import chain_document, job_document, page_document
+from jobctl.cli.options import (
+    Cursor,
+    Json,
+    JsonLines,
+    Limit,
+    OfChain,
+    OfType,
+    Order,
+    Since,
+    Statuses,
+    Until,
+)
+from jobctl.cli.render import CHAIN_COLUMNS, JOB_COLUMNS, Column, write_list
+from jobctl.cli.run import Run
+from jobctl.errors import UsageError
+from jobctl.model import ListFilter, Page
+
+Item = TypeVar("Item")
+
+_LIST_HELP = """List chains, by the time they were started.
+
+Off a terminal: a line per chain with id, type, status, current job's type, started, due, closed, attempts and
+the last error, separated by tabs, - for nothing, times in UTC.
+"""
+
+_JOBS_HELP = """List jobs, by the time they were created.
+
+Off a terminal: a line per job with id, chain, type, status, created, due, settled, attempts, worker and
+the last error, separated by tabs, - for nothing, times in UTC.
+"""
+
+
+def _listing(
+    name: str,
+    help_: str,
+    columns: Sequence[Column[Item]],
+    document: Callable[[Item], dict[str, Any]],
+    read: Callable[[Run, ListFilter], Page[Item]],
+    examples: Sequence[tuple[str, str]],
+) -> Command:
+    """A command that lists something."""
+
+    def list_(
+        run: Run,
+        type_name: OfType = None,
+        status: Statuses = None,
+        since: Since = None,
+        until: Until = None,
+        chain: OfChain = None,
+        limit: Limit = "50",
+        cursor: Cursor = None,
+        order: Order = "newest",
+        json: Json = False,
+        jsonl: JsonLines = False,
+    ) -> None:
+        if json and jsonl:
+            raise UsageError("--json and --jsonl exclude each other: give one of them")
+        wanted = ListFilter(
+            type_name=type_name,
+            statuses=parse.statuses(status),
+            since=parse.ago("--since", since, run.say),
+            until=parse.ago("--until", until, run.say),
+            chain_id=chain,
+            newest_first=parse.one_of("--order", order, ("newest", "oldest")) == "newest",
+            limit=parse.whole("--limit", limit, range(1, 1001)),
+            cursor=cursor,
+        )
+        page = read(run, wanted)
+        if json:
+            run.json(page_document(page, document))
+            return
+        if jsonl:
+            for each in page.items:
+                run.json(document(each))
+        else:
+            write_list(run, columns, page.items)
+        if not page.items and run.talks_to_person:
+            run.say("nothing matches")
+        if page.cursor is not None:
+            run.say(f"there are more: --cursor {page.cursor}")
+
+    list_.__doc__ = help_
+    return command(name, section="Look", examples=examples)(list_)
+
+
+def _read_chains(run: Run, wanted: ListFilter) -> Page[Any]:
+    with run.client() as client:
+        return client.list_chains(wanted)
+
+
+def _read_jobs(run: Run, wanted: ListFilter) -> Page[Any]:
+    with run.client() as client:
+        return client.list_jobs(wanted)
+
+
+list_ = _listing(
+    "list",
+    _LIST_HELP,
+    CHAIN_COLUMNS,
+    chain_document,
+    _read_chains,
+    (
+        ("jobctl list --status failed,blocked --since 1d", ""),
+        ("jobctl list --type await-approval | cut -f 1", ""),
+    ),
+)
+
+jobs = _listing(
+    "jobs",
+    _JOBS_HELP,
+    JOB_COLUMNS,
+    job_document,
+    _read_jobs,
+    (
+        ("jobctl jobs --status running", ""),
+        ("jobctl jobs --chain $id --order oldest --json", ""),
+    ),
+)

@@ -1,0 +1,237 @@
+"""The application, and the one place where errors become a line and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated, Any, NoReturn, TextIO
+
+import typer
+from typer.exceptions import TyperException
+
+from jobctl import __version__
+from jobctl.cli import complete, listing, schema, show, start, wait, worker
+from jobctl.cli.command import Command, with_common
+from jobctl.cli.layout import QuickGroup
+from jobctl.cli.options import Common
+from jobctl.errors import JobctlError, UsageError
+
+COMMANDS: tuple[Command, ...] = (
+    start.start,
+    worker.worker,
+    complete.complete,
+    listing.list_,
+    listing.jobs,
+    show.show,
+    wait.wait,
+    schema.migrate,
+    schema.schema,
+)
+"""In the order in which the help lists them."""
+
+_EXAMPLES = """\
+id=$(jobctl start await-approval --input '{"requestId": "123"}' --after 2h)
+jobctl worker --processors mymod
+jobctl complete $id --continue process-request"""
+
+_PASSWORD = re.compile(r"(://[^\s/:@'\"]*):[^\s'\"]*@|(\bpassword=)('[^']*'|[^\s&'\"]+)", re.IGNORECASE)
+
+
+class Terminated(BaseException):
+    """SIGTERM came: leave, undoing what is not committed."""
+
+
+def _with_callback(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Durable job chains in your own database.
+
+    Start chains of jobs, run workers, look at them, and settle a step by hand. Everything is in one database:
+    PostgreSQL, or an SQLite file when none is configured.
+    """
+
+
+def _remember(context: typer.Context, given: Common, version: bool) -> None:
+    """Keep the options that stand before the command's name."""
+    if version:
+        sys.stdout.write(f"jobctl {__version__}\n")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        raise UsageError("no command is given; run 'jobctl --help'")
+    context.obj = given
+
+
+def application() -> typer.Typer:
+    """The application with all its commands."""
+    app = typer.Typer(
+        cls=QuickGroup,
+        rich_markup_mode=None,  # plain help: quick, and as readable in a pipe
+        pretty_exceptions_enable=False,
+        invoke_without_command=True,
+        context_settings={"help_option_names": ["--help", "-h"]},
+        epilog=_EXAMPLES,
+    )
+    app.callback()(with_common(_remember, like=_with_callback))
+    for each in COMMANDS:
+        each.add_to(app)
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; returns the exit code."""
+    code = _guarded(arguments)
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        return _report(error, arguments)
+    return code
+
+
+def _guarded(arguments: Sequence[str]) -> int:
+    try:
+        _refuse_bytes(arguments)
+        result = _call(arguments)
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+    except Terminated:
+        code = 128 + signal.SIGTERM
+    except Exception as error:  # noqa: BLE001 - whatever it is, one line tells it; --debug shows the traceback
+        code = _report(error, arguments)
+    else:
+        code = result if isinstance(result, int) else 0
+    return code
+
+
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    for each in arguments:
+        try:
+            each.encode()
+        except UnicodeEncodeError:
+            raise UsageError(f"the argument {each!a} is not text in UTF-8") from None
+
+
+def _call(arguments: Sequence[str]) -> Any:
+    command = typer.main.get_command(application())
+    if arguments:
+        return command.main(args=list(arguments), prog_name="jobctl", standalone_mode=False)
+    with contextlib.redirect_stdout(sys.stderr):  # nothing was asked: the help is no answer
+        command.main(args=["--help"], prog_name="jobctl", standalone_mode=False)
+    return UsageError.exit_code
+
+
+# --- errors ------------------------------------------------------------------------------------------------------
+
+
+def _report(error: Exception, arguments: Sequence[str]) -> int:
+    """Tell an error in one line, or as one JSON object, and give its exit code."""
+    if isinstance(error, BrokenPipeError):
+        _abandon(sys.stdout)
+        return 1
+    if "--debug" in arguments:
+        _tell("".join(traceback.format_exception(error)).rstrip("\n"))
+    code, kind, message, details = describe(error)
+    if isinstance(error, OSError):
+        _abandon(sys.stdout)  # it may be what failed: what is left in its buffer would fail again at the exit
+    if _wants_json(arguments):
+        _tell(
+            json.dumps(
+                {"error": {**details, "code": code, "kind": kind, "message": message}}, ensure_ascii=False, default=str
+            )
+        )
+    else:
+        _tell(f"jobctl: {message}")
+    return code
+
+
+def describe(error: Exception) -> tuple[int, str, str, dict[str, object]]:
+    """An error's exit code, kind, message and details."""
+    if isinstance(error, JobctlError):
+        return error.exit_code, kind_of(error), one_line(str(error)), error.details
+    if isinstance(error, TyperException):
+        return 2, "usage", one_line(_usage_message(error)), {}
+    said = one_line(f"{type(error).__name__}: {error}")
+    return 1, "unexpected", f"{said}; run again with --debug for the traceback", {}
+
+
+def kind_of(error: JobctlError) -> str:
+    """The class's name in the way of JSON: ``not_found`` for NotFoundError."""
+    name = type(error).__name__.removesuffix("Error")
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _usage_message(error: TyperException) -> str:
+    """What is wrong with the command line, in the way of all other messages, and where to read on."""
+    possibilities = getattr(error, "possibilities", None)
+    text = error.message if possibilities else error.format_message()
+    text = (text[:1].lower() + text[1:].rstrip(".")).replace(". Did you", "; did you")
+    if possibilities:
+        text += f"; did you mean {' or '.join(possibilities)}?"
+    context: Any = getattr(error, "ctx", None)
+    where = "jobctl" if context is None else context.command_path
+    return f"{text}{'' if text.endswith('?') else ';'} see '{where} --help'"
+
+
+def one_line(text: str) -> str:
+    """The text on one line, without a password."""
+    return without_password(" ".join(text.split()))
+
+
+def without_password(text: str) -> str:
+    """The text with the passwords of URLs and of connection strings starred out."""
+    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", text)
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    joined = " ".join(arguments)
+    return (
+        any(each in {"--json", "--jsonl"} for each in arguments)
+        or re.search(r"--log-format[ =]json\b", joined) is not None
+    )
+
+
+def _tell(text: str) -> None:
+    try:
+        sys.stderr.write(f"{without_password(text)}\n")
+    except (OSError, ValueError):
+        return
+
+
+def _abandon(stream: TextIO) -> None:
+    """Let what is left in a stream's buffer go nowhere, without a complaint at the exit."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        return
+
+
+def _terminate(_: int, __: FrameType | None) -> NoReturn:
+    raise Terminated
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123 - a stream for the whole run
+
+
+def main() -> NoReturn:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.stdout = sys.stdout or _nowhere()  # closed by the caller
+    sys.stderr = sys.stderr or _nowhere()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            encoding = stream.encoding if stream.isatty() else "utf-8"  # as JSON is, whatever the locale
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,79 @@
+"""``migrate`` and ``schema``: the tables."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobctl.cli import parse
+from jobctl.cli.command import command
+from jobctl.cli.options import Json
+from jobctl.cli.run import Run
+
+DIALECTS = ("postgresql", "sqlite")
+
+
+@command(
+    "migrate",
+    section="Database",
+    examples=(
+        ("jobctl migrate --dry-run", "what it would apply"),
+        ("jobctl migrate --database postgresql://app@db/app", ""),
+    ),
+)
+def migrate(
+    run: Run,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the steps that are due, and apply none.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring the database's schema up to date.
+
+    Any number of these may run at once. An SQLite file is brought up to date by every command.
+    """
+    from jobctl.storage.migrate import migrate as apply
+    from jobctl.storage.migrate import pending
+    from jobctl.storage.open import open_store
+
+    store = open_store(run.database)
+    try:
+        steps = pending(store) if dry_run else apply(store)
+    finally:
+        store.close()
+    if json:
+        migrations = [{"version": each.version, "name": each.name} for each in steps]
+        run.json({"database": store.label, "dry_run": dry_run, "migrations": migrations})
+    elif dry_run:
+        for each in steps:
+            run.out(f"{each.version:04d}\t{each.name}")
+    else:
+        for each in steps:
+            run.say(f"applied {each.version:04d} {each.name}")
+    if not steps:
+        run.say(f"{store.label} is up to date")
+
+
+@command(
+    "schema",
+    section="Database",
+    examples=(("jobctl schema --dialect postgresql > schema.sql", ""),),
+)
+def schema(
+    run: Run,
+    dialect: Annotated[
+        str | None,
+        typer.Option("--dialect", metavar="KIND", help="postgresql or sqlite; else the selected database's."),
+    ] = None,
+) -> None:
+    """Print the schema of a new database as SQL, without connecting."""
+    if dialect is not None:
+        kind = parse.one_of("--dialect", dialect, DIALECTS)
+    else:
+        from jobctl.storage.open import open_store
+
+        store = open_store(run.database)
+        kind = store.dialect
+        store.close()
+    from jobctl.storage.migrate import schema_script
+
+    run.out(schema_script(kind).rstrip("\n"))

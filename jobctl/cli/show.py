@@ -1,0 +1,92 @@
+"""``show``: a chain with all that is known of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jobctl.cli.command import command
+from jobctl.cli.documents import detail_document
+from jobctl.cli.options import Json
+from jobctl.cli.run import Run, is_terminal
+from jobctl.cli.tree import chain_tree, rich_tree, text_lines
+from jobctl.model import ChainDetail
+
+if TYPE_CHECKING:
+    from jobctl.client import Client
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at a chain that is watched."""
+
+
+@command(
+    "show",
+    section="Look",
+    examples=(
+        ("jobctl show $id", ""),
+        ("jobctl show $id --watch", "until it is closed"),
+        ("jobctl show $id --json | python -m json.tool", ""),
+    ),
+)
+def show(
+    run: Run,
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The chain, or any of its jobs.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Again whenever something changes, until it is closed.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show a chain with its jobs, attempts, errors and who settled it.
+
+    With --watch off a terminal, every change prints a new block, or with --json a new line.
+    """
+    with run.client() as client:
+        if not watch:
+            _write(run, client.show(id_), json=json)
+        elif is_terminal(sys.stdout) and not json:
+            _live(run, client, id_)
+        else:
+            last = None
+            for detail in _looks(client, id_):
+                if detail != last:
+                    if last is not None and not json:
+                        run.out("")
+                    _write(run, detail, json=json)
+                    run.flush()
+                last = detail
+
+
+def _write(run: Run, detail: ChainDetail, *, json: bool) -> None:
+    if json:
+        run.json(detail_document(detail))
+        return
+    tree = chain_tree(detail, datetime.now(UTC))
+    if is_terminal(sys.stdout):
+        run.console().print(rich_tree(tree))
+        return
+    for line in text_lines(tree):
+        run.out(line)
+
+
+def _looks(client: Client, id_: str) -> Iterator[ChainDetail]:
+    """The chain again and again, until it is closed."""
+    while True:
+        detail = client.show(id_)
+        yield detail
+        if detail.chain.status.closed:
+            return
+        time.sleep(LOOK_EVERY)
+
+
+def _live(run: Run, client: Client, id_: str) -> None:
+    """Redraw in place; relative times move on too."""
+    from rich.live import Live
+
+    with Live(console=run.console(), auto_refresh=False, vertical_overflow="visible") as live:
+        for detail in _looks(client, id_):
+            live.update(rich_tree(chain_tree(detail, datetime.now(UTC))), refresh=True)

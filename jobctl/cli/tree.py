@@ -1,0 +1,150 @@
+"""A chain as a small tree: what ``show`` draws, the same text with and without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from jobctl.cli.documents import iso, to_json
+from jobctl.cli.render import STYLES, last_line, plain, relative
+from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Status
+
+if TYPE_CHECKING:
+    from rich.tree import Tree
+
+ERRORS_SHOWN = 3
+"""How many of a job's errors are drawn, the latest; --json has all."""
+
+Words = tuple[tuple[str, str], ...]
+"""Pieces of a line, each with its style."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A line of the tree and what hangs under it."""
+
+    words: Words
+    children: Sequence[Node] = field(default_factory=tuple)
+
+
+def chain_tree(detail: ChainDetail, now: datetime) -> Node:
+    """The tree of a chain."""
+    chain = detail.chain
+    jobs = [_job_node(job, detail, now) for job in detail.jobs]
+    waiting = [_dependent_node(job) for job in detail.dependents]
+    if waiting:
+        jobs.append(Node((("waited for by", "bold"),), waiting))
+    closed = "" if chain.closed_at is None else f", closed {relative(chain.closed_at, now)}"
+    words = (
+        *_headed(chain.type_name, chain.id, chain.status),
+        (f", started {relative(chain.created_at, now)}{closed}", ""),
+    )
+    return Node(words, jobs)
+
+
+def _headed(type_name: str, id_: str, status: Status) -> Words:
+    return ((plain(type_name), "bold"), (f" {id_} ", "dim"), (status.value, STYLES[status]))
+
+
+def _job_node(job: Job[Any], detail: ChainDetail, now: datetime) -> Node:
+    number = ((f"{job.chain_index + 1} ", "dim"),)
+    act = next((each for each in reversed(detail.history) if each.job_id == job.id), None)
+    words = (*number, *_headed(job.type_name, job.id, job.status), *_settled_by(job, act))
+    errors = [each for each in detail.errors if each.job_id == job.id]
+    return Node(words, [Node(each) for each in _facts(job, errors, now)] + _blocker_nodes(job, detail))
+
+
+def _settled_by(job: Job[Any], act: Act | None) -> Words:
+    """Who settled the job, and why; or who holds it."""
+    if job.status is Status.RUNNING:
+        return ((f" by worker {plain(job.worker or '?')}", ""),)
+    if not job.status.closed:
+        return ()
+    if job.completed_by is not None:
+        return ((f" by worker {plain(job.completed_by)}", ""),)
+    if act is None:
+        return ((" by hand", ""),)
+    note = f": {plain(act.note)}" if act.note else ""
+    return ((f" by hand, {plain(act.actor)}{note}", ""),)
+
+
+def _facts(job: Job[Any], errors: Sequence[AttemptError], now: datetime) -> Iterator[Words]:
+    yield _times(job, now)
+    if job.attempt:
+        yield (("attempt " if job.status is Status.RUNNING else "attempts ", "dim"), (str(job.attempt), ""))
+    if job.leased_until is not None:
+        yield (("lease until ", "dim"), (f"{iso(_second(job.leased_until))} ({relative(job.leased_until, now)})", ""))
+    yield (("input ", "dim"), (plain(to_json(job.input)), ""))
+    if job.status is Status.COMPLETED:
+        yield (("output ", "dim"), (plain(to_json(job.output)), ""))
+    if len(errors) > ERRORS_SHOWN:
+        yield ((f"{len(errors) - ERRORS_SHOWN} earlier errors", "dim"),)
+    for each in errors[-ERRORS_SHOWN:]:
+        by = "" if each.worker is None else f", {plain(each.worker)}"
+        said = f"error of attempt {each.attempt} "
+        yield ((said, "dim"), (last_line(each.error), "red"), (f" ({relative(each.at, now)}{by})", "dim"))
+
+
+def _times(job: Job[Any], now: datetime) -> Words:
+    created = _second(job.created_at)
+    words: list[tuple[str, str]] = [("created ", "dim"), (iso(created), "")]
+    later = (job.scheduled_at - job.created_at).total_seconds() >= 1
+    if later or job.status is Status.SCHEDULED:
+        when = "" if job.status.closed else f" ({relative(job.scheduled_at, now)})"
+        words += [(", due ", "dim"), (f"{iso(_second(job.scheduled_at))}{when}", "")]
+    if job.completed_at is not None:
+        when = f"{iso(_second(job.completed_at))} ({relative(job.completed_at, now)})"
+        words += [(", settled ", "dim"), (when, "")]
+    return tuple(words)
+
+
+def _second(instant: datetime) -> datetime:
+    return instant.replace(microsecond=0)
+
+
+def _blocker_nodes(job: Job[Any], detail: ChainDetail) -> list[Node]:
+    if not job.blocker_ids:
+        return []
+    said = "waits for" if job.status is Status.BLOCKED else "waited for"
+    return [Node(((said, "bold"),), [_blocker_node(each, detail.blockers.get(each)) for each in job.blocker_ids])]
+
+
+def _blocker_node(id_: str, chain: Chain | None) -> Node:
+    return Node(((id_, "dim"),)) if chain is None else Node(_headed(chain.type_name, chain.id, chain.status))
+
+
+def _dependent_node(job: Job[Any]) -> Node:
+    of_chain = "" if job.chain_id == job.id else f" of {plain(job.chain_type)} {job.chain_id}"
+    return Node((*_headed(job.type_name, job.id, job.status), (of_chain, "dim")))
+
+
+def text_lines(node: Node) -> Iterator[str]:
+    """The tree as text, one line per node however long."""
+    yield "".join(text for text, _ in node.words)
+    yield from _text_below(node.children, "")
+
+
+def _text_below(nodes: Iterable[Node], indent: str) -> Iterator[str]:
+    nodes = list(nodes)
+    for place, node in enumerate(nodes):
+        is_last = place == len(nodes) - 1
+        yield f"{indent}{'└── ' if is_last else '├── '}{''.join(text for text, _ in node.words)}"
+        yield from _text_below(node.children, indent + ("    " if is_last else "│   "))
+
+
+def rich_tree(node: Node) -> Tree:
+    """The tree for a terminal, whose lines fold under their own beginning."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    def label(of: Node) -> Text:
+        return Text.assemble(*of.words, overflow="fold")
+
+    def grow(tree: Tree, children: Iterable[Node]) -> Tree:
+        for each in children:
+            grow(tree.add(label(each)), each.children)
+        return tree
+
+    return grow(Tree(label(node), guide_style="dim"), node.children)

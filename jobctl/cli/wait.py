@@ -1,0 +1,69 @@
+"""``wait``: until chains are closed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobctl.cli import parse
+from jobctl.cli.command import command
+from jobctl.cli.documents import chain_document, outcome_document
+from jobctl.cli.options import Json, Timeout
+from jobctl.cli.run import Run
+from jobctl.errors import UnsuccessfulError
+from jobctl.model import Chain, Status
+
+
+@command(
+    "wait",
+    section="Look",
+    examples=(
+        ("jobctl wait $id --timeout 10m", "prints the output"),
+        ("jobctl wait $first $second", "prints a line for each as it closes"),
+    ),
+)
+def wait(
+    run: Run,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The chains.")],
+    timeout: Timeout = None,
+    json: Json = False,
+) -> None:
+    """Wait until chains are closed, and print the output as JSON.
+
+    For several chains, one line with id, type, status and output is printed for each as it closes.
+    Exit code 8 when one failed or was cancelled, 3 when one does not exist or was deleted.
+    """
+    limit = None if timeout is None else parse.duration("--timeout", timeout)
+    several = len(set(ids)) > 1
+
+    def tell(chain: Chain) -> None:
+        run.json(outcome_document(chain))
+        run.flush()
+
+    with run.client() as client:
+        found = client.wait(ids, timeout=limit, on_closed=tell if several and not json else _nothing)
+    if json:
+        run.json({"items": [chain_document(each) for each in found.values()]})
+    _require_completed(list(found.values()))
+    if not several and not json:
+        (chain,) = found.values()
+        run.json(chain.output)
+
+
+def _nothing(_: Chain) -> None:
+    """Tell nothing yet."""
+
+
+def _require_completed(chains: list[Chain]) -> None:
+    """Say no when a chain failed or was cancelled."""
+    from jobctl.client import require_completed
+
+    bad = [each for each in chains if each.status is not Status.COMPLETED]
+    if len(bad) > 1:
+        listed = ", ".join(f"{each.id} is {each.status}" for each in bad)
+        raise UnsuccessfulError(
+            f"{len(bad)} of {len(chains)} chains did not complete: {listed}", id=bad[0].id, status=bad[0].status
+        )
+    for each in bad:
+        require_completed(each)

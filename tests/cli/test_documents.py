@@ -1,0 +1,138 @@
+"""docs/json.md is a contract."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from support import Result
+
+from jobctl import errors
+from jobctl.cli import documents, log
+from jobctl.cli.main import kind_of
+from jobctl.events import Event, Told
+from jobctl.model import Act, AttemptError, Status
+
+PAGE = Path(__file__).parents[2] / "docs" / "json.md"
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def contract() -> dict[str, list[list[str]]]:
+    """The first column of each section's tables: heading to tables."""
+    found: dict[str, list[list[str]]] = {}
+    tables: list[list[str]] = []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            tables = found.setdefault(line.lstrip("# "), [])
+        elif re.fullmatch(r"\|[-|]+\|", line):
+            tables.append([])
+        elif (row := re.match(r"\| `(\w+)` \|", line)) is not None:
+            tables[-1].append(row[1])
+    return found
+
+
+@pytest.fixture
+def shown(call: Callable[..., Result]) -> dict:
+    """A chain of two jobs that was started, settled by hand, and waits for another."""
+    first = call("start", "first").out.strip()
+    chain = call("start", "a", "--blocked-by", first, "--input", "1").out.strip()
+    call("complete", chain, "--force", "--continue", "b", "--note", "why")
+    return call("show", chain, "--json").json
+
+
+def test_show(shown: dict, contract: dict):
+    """`show --json` and what is in it have exactly the fields that are written down, in that order."""
+    assert list(shown) == contract["Show"][0]
+    assert list(shown["chain"]) == list(shown["blockers"][0]) == contract["Chain"][0]
+    assert list(shown["jobs"][0]) == contract["Job"][0]
+    assert list(shown["history"][0]) == contract["Act"][0]
+    assert shown["jobs"][0]["completed_by"] is None
+    assert shown["history"][0]["details"].keys() == {"type", "status", "to", "job_id"}
+
+
+def test_records(contract: dict):
+    """An attempt's error and an act have exactly the fields that are written down."""
+    error = documents._error_document(AttemptError("j", 1, NOW, "w", "e"))
+    act = documents._act_document(Act("j", NOW, "complete", "a", "h", None, {}))
+    assert list(error) == contract["Error of an attempt"][0]
+    assert list(act) == contract["Act"][0]
+
+
+@pytest.mark.parametrize(("command", "heading"), [("list", "Chain"), ("jobs", "Job")])
+def test_lists(call: Callable[..., Result], contract: dict, command: str, heading: str):
+    """A page and its items have exactly the fields that are written down; --jsonl prints the same items."""
+    for _ in range(3):
+        call("start", "a")
+    page = call(command, "--json", "--limit", "2")
+    assert list(page.json) == contract["List"][0]
+    assert all(list(each) == contract[heading][0] for each in page.json["items"])
+    lines = call(command, "--jsonl", "--limit", "2")
+    assert [json.loads(line) for line in lines.lines] == page.json["items"]
+    assert page.json["cursor"] in lines.err
+    rest = call(command, "--json", "--cursor", page.json["cursor"]).json
+    assert len(rest["items"]) == 1
+    assert rest["cursor"] is None
+
+
+def test_start_complete_wait_migrate(call: Callable[..., Result], contract: dict):
+    """The documents of start, complete, wait and migrate have exactly the fields that are written down."""
+    started = call("start", "a", "--json").json
+    assert list(started) == contract["Chain"][0]
+    completed = call("complete", started["id"], "--output", "[1]", "--json").json
+    assert list(completed) == contract["Chain"][0]
+    assert (completed["status"], completed["output"]) == ("completed", [1])
+    waited = call("wait", started["id"], "--json").json
+    assert list(waited) == ["items"]
+    assert waited["items"] == [completed]
+    other = call("start", "a").out.strip()
+    call("complete", other)
+    lines = [json.loads(line) for line in call("wait", started["id"], other).lines]
+    assert all(list(each) == contract["Outcome"][0] for each in lines)
+    assert list(call("migrate", "--json").json) == contract["Migration"][0]
+
+
+def test_failure(call: Callable[..., Result], contract: dict):
+    """With --json an error is one object on stderr with the fields that are written down."""
+    failed = call("show", "01a20b07-7164-7b4f-b861-8b723d4d825d", "--json")
+    error = json.loads(failed.err)["error"]
+    assert failed.out == ""
+    assert set(contract["Failure"][0]) <= error.keys()
+    assert (error["code"], error["kind"]) == (3, "not_found")
+    assert error["id"] == "01a20b07-7164-7b4f-b861-8b723d4d825d"
+
+
+def test_kinds(contract: dict):
+    """Every error that a command can end with has its kind written down."""
+    kinds = {
+        kind_of(each.__new__(each))
+        for each in vars(errors).values()
+        if isinstance(each, type) and issubclass(each, errors.JobctlError)
+    }
+    roots = {"jobctl", "schema", "try_again", "attempt_lost"}
+    assert set(contract["Failure"][1]) == kinds - roots | {"unexpected"}
+
+
+def test_statuses(contract: dict):
+    """Every status is written down."""
+    assert contract["Statuses"][0] == [each.value for each in Status]
+
+
+def test_log_lines(contract: dict, capsys: pytest.CaptureFixture[str]):
+    """A worker's log lines have exactly the fields that are written down, and every event is."""
+    log.json_log(quiet=False)(Event(Told.JOB_RETRIED, "w", "j", "c", "t", 1, 0.5, "Traceback\nValueError: ü"))
+    line = json.loads(capsys.readouterr().err)
+    assert list(line) == contract["Log line"][0]
+    assert line["detail"] == "Traceback\nValueError: ü"
+    assert contract["Log line"][1] == [each.value for each in Told]
+
+
+def test_times():
+    """A time is UTC with Z and as many digits of the fraction as needed."""
+    assert documents.iso(NOW) == "2026-01-31T12:00:00Z"
+    assert documents.iso(NOW.replace(microsecond=250_000)) == "2026-01-31T12:00:00.25Z"
+    assert documents.iso(datetime.fromisoformat("2026-01-31T12:00:00.000001+02:00")) == "2026-01-31T10:00:00.000001Z"

@@ -1,0 +1,100 @@
+"""``jobctl worker``: its streams, its end and its log."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support import Result, Running, eventually
+
+HANDLERS = """
+import time
+from jobctl import Job, continue_with, processor
+
+@processor("ok")
+def ok(job: Job): return {"ok": True}
+
+@processor("two")
+def two(job: Job): return continue_with(ok, job.input)
+
+@processor("bad", max_attempts=1)
+def bad(job: Job): raise ValueError("no luck")
+
+@processor("slow")
+def slow(job: Job): time.sleep(job.input)
+"""
+
+
+@pytest.fixture
+def handlers(workplace: Path) -> Path:
+    """A processor module in the current folder."""
+    file = workplace / "handlers.py"
+    file.write_text(HANDLERS)
+    return file
+
+
+@pytest.mark.usefixtures("handlers")
+def test_drain(database_url: str, jobctl: Callable[..., Result], call: Callable[..., Result]):
+    """A draining worker ends with 0; its stdout is empty, and its log has a JSON object per line."""
+    at = ("--database", database_url)
+    two, bad = call("start", "two", *at).out.strip(), call("start", "bad", *at).out.strip()
+    result = jobctl("worker", "--processors", "handlers", "--drain", "--name", "w1", "--log-format", "json")
+    assert (result.code, result.out) == (0, "")
+    lines = [json.loads(line) for line in result.err.splitlines()]
+    assert {line["worker"] for line in lines} == {"w1"}
+    assert [line["event"] for line in lines][:: len(lines) - 1] == ["worker_started", "worker_stopped"]
+    told = {(line["event"], line["type"]): line for line in lines if line["job_id"]}
+    assert told["job_continued", "two"]["chain_id"] == two
+    assert told["job_continued", "two"]["detail"] == "ok"
+    assert told["job_completed", "ok"]["attempt"] == 1
+    assert "ValueError: no luck" in told["job_failed", "bad"]["detail"]
+
+    assert call("wait", two, *at).out == '{"ok": true}\n'
+    failed = call("wait", bad, *at)
+    assert (failed.code, failed.out) == (8, "")
+    assert failed.err == f"jobctl: the chain {bad} is failed: ValueError: no luck\n"
+    both = call("wait", two, bad, *at)
+    assert both.code == 8
+    assert [json.loads(line)["status"] for line in both.lines] == ["completed", "failed"]
+    assert [job["completed_by"] for job in call("show", two, "--json", *at).json["jobs"]] == ["w1", "w1"]
+    assert "ValueError: no luck" in call("show", bad, *at).out
+
+
+@pytest.mark.usefixtures("handlers")
+def test_quiet_log(sqlite_url: str, jobctl: Callable[..., Result], call: Callable[..., Result]):
+    """With --quiet only what went wrong is logged, in one line for people; --max-jobs ends with 0."""
+    for type_name in ("ok", "bad"):
+        call("start", type_name, "--database", sqlite_url)
+    result = jobctl("worker", "--processors", "handlers.py", "--max-jobs", "2", "--quiet", "--name", "w1")
+    assert (result.code, result.out) == (0, "")
+    assert result.err.count("\n") == 1
+    assert " w1 failed " in result.err
+    assert "bad" in result.err
+    assert result.err.endswith("ValueError: no luck\n")
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals(sqlite_url: str, spawn: Callable[..., Running], call: Callable[..., Result], number, code: int):
+    """A signal lets running jobs end; the exit code then tells which it was."""
+    chain = call("start", "slow", "--input", "0.5", "--database", sqlite_url).out.strip()
+    working = spawn("worker", "--processors", "handlers", "--log-format", "json")
+    eventually(lambda: "running" in call("list", "--database", sqlite_url).out)
+    assert working.send(number).wait().code == code
+    assert call("list", "--database", sqlite_url).out.split("\t")[:3] == [chain, "slow", "completed"]
+
+
+@pytest.mark.usefixtures("handlers")
+def test_second_signal(sqlite_url: str, spawn: Callable[..., Running], call: Callable[..., Result]):
+    """A second signal stops at once, and what ran is given back without an attempt."""
+    call("start", "slow", "--input", "60", "--database", sqlite_url)
+    working = spawn("worker", "--processors", "handlers")
+    eventually(lambda: "running" in call("list", "--database", sqlite_url).out)
+    working.send(signal.SIGTERM)
+    eventually(lambda: "stopping" in working.err)
+    assert working.send(signal.SIGTERM).wait().code == 143
+    assert call("list", "--database", sqlite_url).out.split("\t")[2] == "ready"
+    assert call("jobs", "--json", "--database", sqlite_url).json["items"][0]["attempt"] == 0

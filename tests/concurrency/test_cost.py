@@ -1,0 +1,366 @@
+"""What a call costs does not grow with what waits: every statement goes by an index, whatever the parameters."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+import pytest
+from plans import Statement, postgres_plan, sqlite_plan, sqlite_steps, statements_of
+from sqlalchemy import Select, TextClause, Update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import ClauseElement
+from working import completed, continued, held, with_outcome
+
+from jobctl import Client, ListFilter, Status
+from jobctl.ids import new_id
+from jobctl.storage import postgres as postgres_module
+from jobctl.storage import reading, statements
+from jobctl.storage import sqlite as sqlite_module
+from jobctl.storage.migrate import migrate
+from jobctl.storage.open import open_store
+from jobctl.storage.records import NewJob, Retry
+
+WAITING = 20_000
+TYPES = [f"type-{number}" for number in range(5)]
+FEW = 2_000
+"""Rows that a call may look at, over all its steps: a small part of what waits, and the same at any backlog."""
+
+FILL = """
+    INSERT INTO jobctl_job (id, chain_id, chain_index, chain_type, type_name, status, priority, attempt,
+        blocker_count, created_at, scheduled_at, lease, worker, leased_until, completed_at, input, output)
+    SELECT id, id, 0, type_name, type_name, status, number % 3, 0,
+        CASE status WHEN 'blocked' THEN 1 ELSE 0 END, {created}, {scheduled},
+        CASE status WHEN 'running' THEN id END, CASE status WHEN 'running' THEN 'w' END,
+        CASE status WHEN 'running' THEN {leased} END,
+        CASE status WHEN 'completed' THEN {created} END, '{{}}', CASE status WHEN 'completed' THEN '{{}}' END
+    FROM (
+        SELECT number, {id} AS id, 'type-' || (number % 5) AS type_name, CASE
+            WHEN number <= {waiting} THEN 'pending' WHEN number % 50 = 0 THEN 'running'
+            WHEN number % 50 = 1 THEN 'failed' WHEN number % 50 = 2 THEN 'blocked' ELSE 'completed' END AS status
+        FROM {numbers}
+    ) AS made
+"""
+"""Twice as many jobs as wait: the other half is history, with few that run, have failed or are blocked."""
+
+
+FILL_BLOCKERS = """
+    INSERT INTO jobctl_blocker (job_id, position, chain_id)
+    SELECT {waiting_id}, 0, {id} FROM {numbers} WHERE number <= {waiting} AND number % 50 = 2
+"""
+"""Each blocked job waits for one of those that wait to run."""
+
+SOME = "00000000-0000-7000-8000-000000000002"
+"""A chain that is ready and that another one waits for."""
+
+
+def fill_postgres(url, waiting):
+    words = {
+        "waiting": waiting,
+        "id": "('00000000-0000-7000-8000-' || lpad(to_hex(number), 12, '0'))::uuid",
+        "waiting_id": f"('00000000-0000-7000-8000-' || lpad(to_hex(number + {waiting}), 12, '0'))::uuid",
+        "created": "now() - interval '1 day' + number * interval '1 second'",
+        "scheduled": "now() - interval '1 hour' + (number % 7200) * interval '1 second'",
+        "leased": "now() + interval '1 hour' * (CASE number % 100 WHEN 0 THEN 1 ELSE -1 END)",
+        "numbers": f"generate_series(1, {waiting * 2}) AS number",
+    }
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(FILL.format(**words).encode())
+        conn.execute(FILL_BLOCKERS.format(**words).encode())
+        conn.execute("ANALYZE")
+
+
+def fill_sqlite(store, waiting):
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    words = {
+        "waiting": waiting,
+        "id": "printf('00000000-0000-7000-8000-%012x', number)",
+        "waiting_id": f"printf('00000000-0000-7000-8000-%012x', number + {waiting})",
+        "created": f"{now} - 86400000 + number * 1000",
+        "scheduled": f"{now} - 3600000 + (number % 7200) * 1000",
+        "leased": f"{now} + 3600000 * (CASE number % 100 WHEN 0 THEN 1 ELSE -1 END)",
+        "numbers": f"(WITH RECURSIVE n (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n"
+        f" WHERE number < {waiting * 2}) SELECT number FROM n)",
+    }
+    with store.transaction() as conn:
+        conn.exec_driver_sql(FILL.format(**words))
+        conn.exec_driver_sql(FILL_BLOCKERS.format(**words))
+
+
+@pytest.fixture(scope="module")
+def postgres_backlog(new_lasting_schema):
+    """The URL of a PostgreSQL database with a backlog, which no test changes."""
+    url = new_lasting_schema()
+    store = open_store(url)
+    migrate(store)
+    fill_postgres(url, WAITING)
+    yield url, store
+    store.close()
+
+
+def sqlite_with(folder, waiting):
+    store = open_store(f"sqlite:///{folder / f'backlog-{waiting}.db'}")
+    migrate(store)
+    fill_sqlite(store, waiting)
+    return store
+
+
+@pytest.fixture(scope="module")
+def sqlite_backlog(tmp_path_factory):
+    """An SQLite file with a backlog, which no test changes."""
+    store = sqlite_with(tmp_path_factory.mktemp("cost"), WAITING)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def small_backlog(tmp_path_factory):
+    """An SQLite file with a backlog a hundredth as long."""
+    store = sqlite_with(tmp_path_factory.mktemp("cost"), WAITING // 100)
+    yield store
+    store.close()
+
+
+# --- the calls -------------------------------------------------------------------------------------------------------
+
+
+class Undone(Exception):  # noqa: N818 - it is no error
+    """Leaves a transaction without a trace."""
+
+
+def undone(store, call):
+    """Do something in a transaction that is rolled back."""
+    with store.engine.connect() as conn, conn.begin() as transaction:
+        call(conn)
+        transaction.rollback()
+
+
+def claim_of(types, limit):
+    def call(store):
+        undone(store, lambda conn: store.claim(conn, dict.fromkeys(types, 60.0), limit, worker="w", lease=new_id()))
+
+    return call
+
+
+def on_claimed(limit, action):
+    """A call on jobs that were claimed in the same transaction."""
+
+    def call(store):
+        def work(conn):
+            rows = store.claim(conn, dict.fromkeys(TYPES, 60.0), limit, worker="w", lease=new_id())
+            assert len(rows) == limit
+            action(store, conn, rows)
+
+        undone(store, work)
+
+    return call
+
+
+def renew(store, conn, rows):
+    assert len(store.renew(conn, [held(row) for row in rows], dict.fromkeys(TYPES, 60.0))) == len(rows)
+
+
+def settle(store, conn, rows):
+    third = len(rows) // 3
+    settlements = [completed(row) for row in rows[:third]]
+    settlements += [continued(row, "next", blocked_by=(rows[0].chain_id,)) for row in rows[third : third * 2]]
+    settlements += [with_outcome(row, Retry("boom", 1.0)) for row in rows[third * 2 :]]
+    assert len(store.settle(conn, settlements).won) == len(rows)
+
+
+def list_call(kind, **wanted):
+    def call(store):
+        with store.transaction(read_only=True) as conn:
+            list_ = reading.list_chains if kind == "chains" else reading.list_jobs
+            found, cursor = list_(conn, ListFilter(**wanted))
+            if cursor:
+                list_(conn, ListFilter(cursor=cursor, **wanted))
+            assert found
+
+    return call
+
+
+def next_due(store):
+    with store.transaction(read_only=True) as conn:
+        due = store.next_due(conn, dict.fromkeys([*TYPES, "none"], 60.0))
+    assert due.job < 0
+    assert due.lease < 0
+
+
+def reap(store):
+    undone(store, lambda conn: store.reap(conn, [new_id()], limit=20))
+
+
+def start(store):
+    client = Client(store)
+    undone(store, lambda conn: client.start("type-1", blocked_by=[SOME], conn=conn))
+
+
+def look(store):
+    client = Client(store)
+    with store.transaction(read_only=True) as conn:
+        client.get(SOME, conn=conn)
+        client.get_job(SOME, conn=conn)
+        assert client.show(SOME, conn=conn).dependents
+
+
+def settle_by_hand(store):
+    client = Client(store)
+
+    def work(conn):
+        with client.settle(SOME, force=True, conn=conn) as current:
+            current.continue_with("next")
+            current.complete(1)
+
+    undone(store, work)
+
+
+SINCE = datetime.now(UTC) - timedelta(hours=22)
+
+CALLS = {
+    "claim-one-type": claim_of(TYPES[:1], 10),
+    "claim-one-job": claim_of(TYPES, 1),
+    "claim-many-types": claim_of([*TYPES, "none"], 50),
+    "renew": on_claimed(50, renew),
+    "settle": on_claimed(60, settle),
+    "next-due": next_due,
+    "reap": reap,
+    "start": start,
+    "look": look,
+    "settle-by-hand": settle_by_hand,
+    "chains": list_call("chains"),
+    "chains-oldest": list_call("chains", newest_first=False),
+    "chains-type": list_call("chains", type_name="type-2"),
+    "chains-since": list_call("chains", since=SINCE),
+    "chains-type-until": list_call("chains", type_name="type-2", until=SINCE),
+    "jobs": list_call("jobs"),
+    "jobs-oldest": list_call("jobs", newest_first=False),
+    "jobs-type": list_call("jobs", type_name="type-2"),
+    "jobs-failed": list_call("jobs", statuses=[Status.FAILED]),
+    "jobs-blocked": list_call("jobs", statuses=[Status.BLOCKED], newest_first=False),
+    "jobs-chain": list_call("jobs", chain_id=SOME),
+}
+
+
+each_call = pytest.mark.parametrize("call", list(CALLS.values()), ids=list(CALLS))
+
+
+# --- PostgreSQL ------------------------------------------------------------------------------------------------------
+
+
+@each_call
+def test_postgres_looks_at_few_rows(postgres_backlog, call):
+    """Under a plan that knows no parameters, no statement scans or sorts the jobs that wait."""
+    url, store = postgres_backlog
+    found = statements_of(store, lambda: call(store))
+    assert found
+    for each in found:
+        plan = postgres_plan(url, each)
+        scans = [node for node in plan if node.table == "jobctl_job" and node.kind in {"Seq Scan", "Sample Scan"}]
+        assert not scans, each.text
+        assert sum(node.rows for node in plan if node.table == "jobctl_job") <= FEW, (each.text, plan)
+        assert all(node.rows <= FEW for node in plan if "Sort" in node.kind), (each.text, plan)
+
+
+def test_a_plan_that_scans_is_noticed(postgres_backlog):
+    """What the tests of cost look for is there when a status is a parameter instead of a literal."""
+    url, _ = postgres_backlog
+    bad = Statement(
+        "SELECT id FROM jobctl_job WHERE type_name = %(a)s AND status = %(b)s ORDER BY priority DESC, scheduled_at"
+        " LIMIT 10",
+        {"a": "type-1", "b": "pending"},
+    )
+    plan = postgres_plan(url, bad)
+    assert sum(node.rows for node in plan if node.table == "jobctl_job") > FEW
+
+
+# --- SQLite ----------------------------------------------------------------------------------------------------------
+
+
+@each_call
+def test_sqlite_scans_nothing(sqlite_backlog, call):
+    """No statement goes through a table without an index, or sorts what an index has in order."""
+    lists = "list_call" in call.__qualname__
+    found = statements_of(sqlite_backlog, lambda: call(sqlite_backlog))
+    assert found
+    for each in found:
+        plan = sqlite_plan(sqlite_backlog, each)
+        for line in plan:
+            words = line.split()
+            if words[0] == "SCAN" and words[1] in {"jobctl_job", "root", "tail", "finish", "jobctl_blocker"}:
+                assert "USING" in words, (line, each.text)
+                assert lists, (line, each.text)
+            if lists or "candidate" in each.text or "ORDER BY jobctl_job.scheduled_at" in each.text:
+                assert "TEMP B-TREE" not in line, (line, each.text)
+
+
+@each_call
+def test_sqlite_cost_does_not_grow(sqlite_backlog, small_backlog, call):
+    """With a hundred times as many jobs a call takes about as many steps."""
+    few = sqlite_steps(small_backlog, lambda: call(small_backlog))
+    many = sqlite_steps(sqlite_backlog, lambda: call(sqlite_backlog))
+    assert many <= few * 3 + 5
+
+
+# --- both ------------------------------------------------------------------------------------------------------------
+
+
+def compiled_statements():
+    found = []
+    for module in (statements, postgres_module, sqlite_module):
+        for name, value in vars(module).items():
+            if not isinstance(value, ClauseElement) or isinstance(value, TextClause):
+                continue
+            if not (isinstance(value, Select | Update) or value.is_dml):
+                continue
+            for dialect in (postgresql.dialect(), sqlite.dialect()):
+                foreign = {postgres_module: "sqlite", sqlite_module: "postgresql"}.get(module)
+                if dialect.name != foreign:
+                    found.append(pytest.param(value.compile(dialect=dialect), id=f"{dialect.name}-{name}"))
+    return found
+
+
+STATUSES = {"pending", *(status.value for status in Status)}
+
+
+@pytest.mark.parametrize("compiled", compiled_statements())
+def test_statuses_are_literals(compiled):
+    """A status that restricts a statement is written in it: as a parameter it would miss the partial indexes."""
+    values = {value for value in compiled.params.values() if isinstance(value, str)}
+    assert not values & STATUSES
+
+
+@pytest.mark.parametrize("compiled", compiled_statements())
+def test_conditions_are_not_compared_with_one(compiled):
+    """No condition is spelled `… = 1`, which would lose its index."""
+    assert "= 1" not in str(compiled)
+    assert "IS 1" not in str(compiled)
+
+
+@pytest.mark.parametrize("statuses", [[status] for status in Status] + [list(Status)], ids=str)
+def test_statuses_of_lists_are_literals(client, store, statuses):
+    """The statuses that a list asks for are written in the statement."""
+    wanted = ListFilter(statuses=statuses)
+    for each in statements_of(store, lambda: (client.list_jobs(wanted), client.list_chains(wanted))):
+        values = each.parameters.values() if isinstance(each.parameters, dict) else each.parameters
+        assert not STATUSES & {value for value in values if isinstance(value, str)}
+
+
+def test_batches_take_one_round_trip(store):
+    """Whatever the size of a batch, the number of statements is the same."""
+
+    def statements_for(count):
+        ids = [new_id() for _ in range(count)]
+
+        def work():
+            with store.transaction() as conn:
+                store.start(conn, [NewJob(each, each, 0, "a", "a", "null") for each in ids])
+            with store.transaction() as conn:
+                rows = store.claim(conn, {"a": 60.0}, count, worker="w", lease=new_id())
+                store.renew(conn, [held(row) for row in rows], {"a": 60.0})
+                outcomes = [completed(row) if index % 2 else continued(row, "b") for index, row in enumerate(rows)]
+                assert len(store.settle(conn, outcomes).won) == count
+
+        return len(statements_of(store, work))
+
+    assert statements_for(2) == statements_for(200)

@@ -1,0 +1,281 @@
+"""What the tests share: databases of their own, and the command as a process."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from postgres_server import ServerRun, server_url
+from psycopg import sql
+from support import Result, Running, jobctl_command
+
+import jobctl as package
+from jobctl import Client
+from jobctl.storage.migrate import migrate
+from jobctl.storage.open import open_store
+from jobctl.storage.store import Store
+
+FOLDER = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the place of the server, in the one process that lasts as long as the run."""
+    worker_input = getattr(config, "workerinput", None)
+    if worker_input is not None:
+        config.stash[FOLDER] = Path(worker_input["server_folder"])
+        return
+    run = ServerRun()
+    config.stash[FOLDER] = run.folder
+    config.add_cleanup(run.close)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    """Tell a process of pytest-xdist where the server is."""
+    node.workerinput["server_folder"] = str(node.config.stash[FOLDER])
+
+
+# --- databases -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database for this process alone, or of what JOBCTL_TEST_DATABASE names."""
+    given = os.environ.get("JOBCTL_TEST_DATABASE")
+    if given:
+        yield given
+        return
+    url = server_url(request.config.stash[FOLDER])
+    # a database for each process: notifications and locks on names reach all of a database
+    name = f"tests_{uuid.uuid4().hex[:12]}"
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    yield url.replace("/postgres?", f"/{name}?")
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="session")
+def admin(postgres_server: str) -> Iterator[psycopg.Connection]:
+    """A connection that makes and drops the tests' schemas."""
+    with psycopg.connect(postgres_server, autocommit=True) as conn:
+        conn.execute("SET lock_timeout = '5s'")  # a test that leaves a transaction open shall fail, not hang
+        conn.execute("SET client_min_messages = warning")
+        yield conn
+
+
+def _schemas(server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
+    made: list[sql.Identifier] = []
+
+    def make() -> str:
+        name = f"t_{uuid.uuid4().hex[:12]}"
+        made.append(sql.Identifier(name))
+        admin.execute(sql.SQL("CREATE SCHEMA {}").format(made[-1]))
+        separator = "&" if "?" in server else "?"
+        return f"{server}{separator}options={quote(f'-csearch_path={name}', safe='')}"
+
+    yield make
+    for each in made:
+        admin.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(each))
+
+
+@pytest.fixture
+def new_schema(postgres_server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
+    """Makes URLs of fresh, empty schemas, which are dropped after the test."""
+    yield from _schemas(postgres_server, admin)
+
+
+@pytest.fixture(scope="module")
+def new_lasting_schema(postgres_server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
+    """The same, dropped after the last test of the file: for what takes long to set up and is only read."""
+    yield from _schemas(postgres_server, admin)
+
+
+@pytest.fixture
+def empty_postgres_url(new_schema: Callable[[], str]) -> str:
+    """A PostgreSQL database without any table."""
+    return new_schema()
+
+
+@pytest.fixture
+def postgres_url(new_schema: Callable[[], str]) -> str:
+    """A PostgreSQL database with jobctl's schema."""
+    return _migrated(new_schema())
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """An SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'jobctl.db'}"
+
+
+@pytest.fixture
+def sqlite_url(empty_sqlite_url: str) -> str:
+    """An SQLite file with jobctl's schema."""
+    return _migrated(empty_sqlite_url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """A database with jobctl's schema, of each kind."""
+    return request.getfixturevalue("sqlite_url" if request.param == "sqlite" else "postgres_url")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest) -> str:
+    """A database without any table, of each kind."""
+    return request.getfixturevalue("empty_sqlite_url" if request.param == "sqlite" else "empty_postgres_url")
+
+
+def _migrated(url: str) -> str:
+    store = open_store(url)
+    migrate(store)
+    store.close()
+    return url
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    """The store on database_url."""
+    opened = open_store(database_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(store: Store) -> Client:
+    """A client on the store."""
+    return Client(store)
+
+
+@pytest.fixture
+def open_client() -> Iterator[Callable[[str], Client]]:
+    """Opens clients of a database, as other processes would have them; they are closed after the test."""
+    opened: list[Client] = []
+
+    def open_one(url: str) -> Client:
+        opened.append(Client(url))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a user who has set nothing up, at home in a folder of the test's."""
+    home = tmp_path / "home"
+    home.mkdir()
+    dropped = ("JOBCTL_", "PG", "XDG_", "PYTEST_", "COVERAGE_")
+    single = {"NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TZ", "PYTHONWARNINGS", "CLICOLOR", "CLICOLOR_FORCE"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped) and name not in single}
+    folders = {
+        "HOME": home,
+        "XDG_STATE_HOME": home / "state",
+        "XDG_CONFIG_HOME": home / "config",
+        "XDG_DATA_HOME": home / "data",
+        "XDG_CACHE_HOME": home / "cache",
+        "XDG_RUNTIME_DIR": home / "run",
+        "XDG_CONFIG_DIRS": home / "etc",
+        "XDG_DATA_DIRS": home / "share",
+    }
+    code = Path(package.__file__).parents[1]  # the one that the tests import, installed or not
+    return {**kept, **{name: str(folder) for name, folder in folders.items()}, "PYTHONPATH": str(code)}
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """The folder that commands run in."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def _with_database(
+    request: pytest.FixtureRequest, environment: Mapping[str, str], changes: Mapping[str, str | None] | None
+) -> dict[str, str]:
+    """The environment with the test's database, if it has one, and the changes; None takes a variable out."""
+    found = dict(environment)
+    for fixture in ("database_url", "postgres_url", "sqlite_url", "empty_postgres_url", "empty_sqlite_url"):
+        if fixture in request.fixturenames:
+            found["JOBCTL_DATABASE"] = request.getfixturevalue(fixture)
+            break
+    for name, value in (changes or {}).items():
+        if value is None:
+            found.pop(name, None)
+        else:
+            found[name] = value
+    return found
+
+
+@pytest.fixture
+def jobctl(request: pytest.FixtureRequest, environment: dict[str, str], workplace: Path) -> Callable[..., Result]:
+    """Runs the command to its end: ``jobctl("start", "greet", stdin=…, env={…}).code``, ``.out``, ``.err``, ``.json``.
+
+    JOBCTL_DATABASE is the test's database, if it asks for one.
+    """
+
+    def run(
+        *args: object,
+        stdin: str | None = None,
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+        within: float = 60.0,
+    ) -> Result:
+        done = subprocess.run(
+            jobctl_command(*args),
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=_with_database(request, environment, env),
+            cwd=cwd or workplace,
+            timeout=within,
+            check=False,
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def spawn(
+    request: pytest.FixtureRequest, environment: dict[str, str], workplace: Path, tmp_path: Path
+) -> Iterator[Callable[..., Running]]:
+    """Starts the command and lets it run: ``spawn("worker", …)``; killed after the test if it runs still.
+
+    ``python=True`` makes the arguments those of the interpreter.
+    """
+    started: list[Running] = []
+    numbers = itertools.count(1)
+
+    def start(
+        *args: object,
+        env: Mapping[str, str | None] | None = None,
+        cwd: Path | None = None,
+        python: bool = False,
+    ) -> Running:
+        process = Running(
+            [sys.executable, *map(str, args)] if python else jobctl_command(*args),
+            env=_with_database(request, environment, env),
+            cwd=cwd or workplace,
+            files=tmp_path / f"process-{next(numbers)}",
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for each in started:
+        each.kill()

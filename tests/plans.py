@@ -1,0 +1,114 @@
+"""What the statements of a call cost: how PostgreSQL and SQLite go about them, and how much they look at."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import event
+
+from jobctl.storage.store import Store
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement as it went to the driver."""
+
+    text: str
+    parameters: Any
+
+
+@contextmanager
+def recorded(store: Store) -> Iterator[list[Statement]]:
+    """The statements that the store sends within the block."""
+    found: list[Statement] = []
+
+    def keep(_conn, _cursor, text, parameters, _context, _many) -> None:
+        found.append(Statement(text, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", keep)
+    yield found
+    event.remove(store.engine, "before_cursor_execute", keep)
+
+
+def statements_of(store: Store, call: Callable[[], object]) -> list[Statement]:
+    """The statements of a call that read or write jobs."""
+    with recorded(store) as found:
+        call()
+    return [each for each in found if "jobctl_job" in each.text]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A step of a plan of PostgreSQL's.
+
+    Attributes:
+        kind: What it does.
+        table: The table it reads.
+        rows: How many rows it looked at, those it threw away included.
+    """
+
+    kind: str
+    table: str | None
+    rows: float
+
+
+def postgres_plan(url: str, statement: Statement) -> list[Node]:
+    """How PostgreSQL runs a statement under a generic plan, which knows no parameters; nothing is kept of it."""
+    names: list[str] = []
+
+    def numbered(match: re.Match[str]) -> str:
+        names.append(match[1])
+        return f"${len(names)}"
+
+    text = _PARAMETER.sub(numbered, statement.text).replace("%%", "%")
+    values = sql.SQL(", ").join(sql.Literal(statement.parameters[name]) for name in names)
+    with psycopg.connect(url) as conn:
+        conn.execute("SET plan_cache_mode = force_generic_plan")
+        conn.execute(f"PREPARE it AS {text}".encode())
+        call = sql.SQL("EXECUTE it ({})").format(values) if names else sql.SQL("EXECUTE it")
+        row = conn.execute(sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(call)).fetchone()
+        conn.rollback()
+    assert row is not None
+    return list(_nodes(row[0][0]["Plan"]))
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[Node]:
+    loops = plan.get("Actual Loops", 1)
+    seen = (
+        plan.get("Actual Rows", 0) + plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Join Filter", 0)
+    )
+    yield Node(plan["Node Type"], plan.get("Relation Name"), seen * loops)
+    for each in plan.get("Plans", ()):
+        yield from _nodes(each)
+
+
+def sqlite_plan(store: Store, statement: Statement) -> list[str]:
+    """How SQLite runs a statement, a line for each step."""
+    with store.transaction() as conn:
+        found = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement.text}", statement.parameters)
+        return [row[-1] for row in found]
+
+
+def sqlite_steps(store: Store, call: Callable[[], object]) -> int:
+    """How many thousands of steps SQLite's machine does for a call, at least one."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 1
+
+    def watch(dbapi_connection, _record) -> None:
+        dbapi_connection.set_progress_handler(count, 1000)
+
+    event.listen(store.engine, "connect", watch)
+    call()
+    event.remove(store.engine, "connect", watch)
+    return steps + 1

@@ -1,0 +1,61 @@
+"""What the worker's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from worker.bench import MODES, TRANSACTIONAL, Bench
+
+from jobctl.storage.open import open_store
+from jobctl.storage.store import Store
+
+
+@pytest.fixture
+def open_stores() -> Iterator[Callable[[str], Store]]:
+    """Opens stores that are closed after the test."""
+    opened: list[Store] = []
+
+    def open_one(url: str) -> Store:
+        opened.append(open_store(url))
+        return opened[-1]
+
+    yield open_one
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def bench(store: Store, database_url: str, open_stores: Callable[[str], Store]) -> Iterator[Bench]:
+    """A database, of each kind, and workers on it that end with the test."""
+    made = Bench(store, lambda: open_stores(database_url))
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def postgres_bench(postgres_url: str, open_stores: Callable[[str], Store]) -> Iterator[Bench]:
+    """The same on PostgreSQL."""
+    made = Bench(open_stores(postgres_url), lambda: open_stores(postgres_url))
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def sqlite_bench(sqlite_url: str, open_stores: Callable[[str], Store]) -> Iterator[Bench]:
+    """The same on SQLite."""
+    made = Bench(open_stores(sqlite_url), lambda: open_stores(sqlite_url))
+    yield made
+    made.end()
+
+
+@pytest.fixture(params=MODES)
+def mode(request: pytest.FixtureRequest) -> str:
+    """Each mode of handlers."""
+    return str(request.param)
+
+
+@pytest.fixture(params=TRANSACTIONAL)
+def transactional(request: pytest.FixtureRequest) -> str:
+    """Each mode of handlers with a completing transaction."""
+    return str(request.param)
