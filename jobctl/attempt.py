@@ -183,9 +183,10 @@ class Attempt:
         finally:
             self._committing = False
 
-    def _refuse_commit(self, _: Connection) -> None:
+    def _refuse_commit(self, conn: Connection) -> None:
         """Called by SQLAlchemy before a commit: the handler's SQL is only kept together with its outcome."""
         if not self._committing:
+            conn.connection.rollback()  # here, because SQLAlchemy takes a commit that failed for the end
             raise self._not_its_own()
 
     def _not_its_own(self) -> ProcessorError:

@@ -41,6 +41,10 @@ class Lane:
         def work() -> None:
             try:
                 result = call(*args, **kwargs)
+            except (StopIteration, GeneratorExit) as error:  # which mean something else to whoever awaits
+                other = RuntimeError(f"{type(error).__name__} was raised")
+                other.__cause__ = error
+                loop.call_soon_threadsafe(answer, None, other)
             except BaseException as error:  # noqa: BLE001 - raised where it is awaited
                 loop.call_soon_threadsafe(answer, None, error)
             else:

@@ -20,7 +20,7 @@ SHORTEST_CHECK = 0.05
 """Seconds between two checks that something merely hinted at: a busy SQLite file changes all the time."""
 
 AGAIN_SECONDS = 0.01
-"""When to try again to give back what somebody has locked."""
+"""When to try again what others have locked at the moment."""
 
 CLOSE_SECONDS = 1.0
 """How long closing waits for what goes on at that moment."""

@@ -21,7 +21,7 @@ from jobctl.errors import TryAgainError
 from jobctl.events import Event, Told
 from jobctl.handling import Ended, Handling
 from jobctl.ids import new_id
-from jobctl.lease import LeaseKeeper
+from jobctl.lease import AGAIN_SECONDS, LeaseKeeper
 from jobctl.model import LostReason
 from jobctl.options import WorkerOptions
 from jobctl.registry import Registry
@@ -43,15 +43,11 @@ STALE_SECONDS: Final = 0.25
 RETRY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 """Pauses between tries while the database is away; the last one repeats."""
 
-AGAIN_SECONDS: Final = 0.01
-"""When to try again what others had locked at that moment."""
-
 WATCH_SECONDS: Final = 0.25
 """How long the watching thread waits before it looks whether it should end."""
 
 GIVE_BACK_SECONDS: Final = 2.0
 """How long a stopping worker tries to give back what it holds."""
-
 
 DEFAULT_OPTIONS: Final = WorkerOptions()
 

@@ -63,9 +63,13 @@ _candidates = (
 )
 _picked = (
     select(job.c.id)
-    .join(_candidates, _candidates.c.id == job.c.id)
-    .where(job.c.status == sql.PENDING)
-    .order_by(_candidates.c.priority.desc(), _candidates.c.scheduled_at, _candidates.c.id)
+    .where(
+        # an array, so that the planner counts on a few rows and goes by the primary key: it does not know the limits
+        # of a generic plan, and would join with the whole table
+        job.c.id == func.any(func.array(select(_candidates.c.id).scalar_subquery())),
+        job.c.status == sql.PENDING,
+    )
+    .order_by(job.c.priority.desc(), job.c.scheduled_at, job.c.id)
     .limit(bindparam("most"))
     .with_for_update(of=job, skip_locked=True)
     .cte("picked")
@@ -74,7 +78,7 @@ CLAIM = (
     update(job)
     .values(sql.lease_values())
     .where(
-        # an array, so that the planner counts on a few rows and goes by the primary key
+        # an array, as above
         job.c.id == func.any(func.array(select(_picked.c.id).scalar_subquery())),
         job.c.type_name == sql.TYPES.c.type_name,
     )

@@ -21,6 +21,7 @@ from sqlalchemy import (
     update,
 )
 
+from jobctl.model import Status
 from jobctl.storage.spelling import as_json, instant, json_text, later, latest, now, rows, seconds_until
 from jobctl.storage.tables import act, blocker, error, job
 
@@ -38,6 +39,9 @@ FAILED, COMPLETED, CONTINUED, CANCELLED = (
     word("cancelled"),
 )
 CLOSED = (COMPLETED, CONTINUED, CANCELLED)
+
+RARE = (Status.BLOCKED, Status.FAILED, Status.CANCELLED)
+"""The statuses that the index jobctl_job_status is for, in its order."""
 
 IDS = rows("ids", id="id")
 """A parameter of ids, as the JSON text of ``[{"id": …}, …]``."""

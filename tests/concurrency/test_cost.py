@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import psycopg
@@ -33,7 +34,8 @@ FILL = """
         CASE status WHEN 'blocked' THEN 1 ELSE 0 END, {created}, {scheduled},
         CASE status WHEN 'running' THEN id END, CASE status WHEN 'running' THEN 'w' END,
         CASE status WHEN 'running' THEN {leased} END,
-        CASE status WHEN 'completed' THEN {created} END, '{{}}', CASE status WHEN 'completed' THEN '{{}}' END
+        CASE status WHEN 'completed' THEN {created} END,
+        {object}, CASE status WHEN 'completed' THEN {object} END
     FROM (
         SELECT number, {id} AS id, 'type-' || (number % 5) AS type_name, CASE
             WHEN number <= {waiting} THEN 'pending' WHEN number % 50 = 0 THEN 'running'
@@ -59,7 +61,8 @@ def fill_postgres(url, waiting):
         "waiting": waiting,
         "id": "('00000000-0000-7000-8000-' || lpad(to_hex(number), 12, '0'))::uuid",
         "waiting_id": f"('00000000-0000-7000-8000-' || lpad(to_hex(number + {waiting}), 12, '0'))::uuid",
-        "created": "now() - interval '1 day' + number * interval '1 second'",
+        "object": "'{}'::json",
+        "created": f"now() - ({waiting * 2} - number) * interval '1 second'",
         "scheduled": "now() - interval '1 hour' + (number % 7200) * interval '1 second'",
         "leased": "now() + interval '1 hour' * (CASE number % 100 WHEN 0 THEN 1 ELSE -1 END)",
         "numbers": f"generate_series(1, {waiting * 2}) AS number",
@@ -76,7 +79,8 @@ def fill_sqlite(store, waiting):
         "waiting": waiting,
         "id": "printf('00000000-0000-7000-8000-%012x', number)",
         "waiting_id": f"printf('00000000-0000-7000-8000-%012x', number + {waiting})",
-        "created": f"{now} - 86400000 + number * 1000",
+        "object": "'{}'",
+        "created": f"{now} - ({waiting * 2} - number) * 1000",
         "scheduled": f"{now} - 3600000 + (number % 7200) * 1000",
         "leased": f"{now} + 3600000 * (CASE number % 100 WHEN 0 THEN 1 ELSE -1 END)",
         "numbers": f"(WITH RECURSIVE n (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n"
@@ -215,7 +219,7 @@ def settle_by_hand(store):
     undone(store, work)
 
 
-SINCE = datetime.now(UTC) - timedelta(hours=22)
+SINCE = datetime.now(UTC) - timedelta(minutes=3)
 
 CALLS = {
     "claim-one-type": claim_of(TYPES[:1], 10),
@@ -236,8 +240,8 @@ CALLS = {
     "jobs": list_call("jobs"),
     "jobs-oldest": list_call("jobs", newest_first=False),
     "jobs-type": list_call("jobs", type_name="type-2"),
-    "jobs-failed": list_call("jobs", statuses=[Status.FAILED]),
-    "jobs-blocked": list_call("jobs", statuses=[Status.BLOCKED], newest_first=False),
+    "jobs-failed": list_call("jobs", statuses=[Status.FAILED], limit=2),
+    "jobs-blocked": list_call("jobs", statuses=[Status.BLOCKED], newest_first=False, limit=2),
     "jobs-chain": list_call("jobs", chain_id=SOME),
 }
 
@@ -277,20 +281,22 @@ def test_a_plan_that_scans_is_noticed(postgres_backlog):
 # --- SQLite ----------------------------------------------------------------------------------------------------------
 
 
+TABLES = {"jobctl_job", "root", "tail", "finish", "jobctl_blocker", "jobctl_error", "jobctl_act"}
+
+
 @each_call
 def test_sqlite_scans_nothing(sqlite_backlog, call):
-    """No statement goes through a table without an index, or sorts what an index has in order."""
-    lists = "list_call" in call.__qualname__
+    """No statement goes through a table without an index, and through one in its order only to fill a page."""
+    by_time = call in {CALLS[name] for name in ("chains", "chains-oldest", "jobs", "jobs-oldest")}
     found = statements_of(sqlite_backlog, lambda: call(sqlite_backlog))
     assert found
     for each in found:
-        plan = sqlite_plan(sqlite_backlog, each)
-        for line in plan:
+        for line in sqlite_plan(sqlite_backlog, each):
             words = line.split()
-            if words[0] == "SCAN" and words[1] in {"jobctl_job", "root", "tail", "finish", "jobctl_blocker"}:
-                assert "USING" in words, (line, each.text)
-                assert lists, (line, each.text)
-            if lists or "candidate" in each.text or "ORDER BY jobctl_job.scheduled_at" in each.text:
+            if words[0] == "SCAN" and words[1] in TABLES:
+                assert by_time, (line, each.text)
+                assert "INDEX jobctl_job_created" in line, (line, each.text)
+            if "ORDER BY" in each.text and "LIMIT" in each.text and call is not CALLS["jobs-chain"]:
                 assert "TEMP B-TREE" not in line, (line, each.text)
 
 
@@ -333,8 +339,8 @@ def test_statuses_are_literals(compiled):
 @pytest.mark.parametrize("compiled", compiled_statements())
 def test_conditions_are_not_compared_with_one(compiled):
     """No condition is spelled `… = 1`, which would lose its index."""
-    assert "= 1" not in str(compiled)
-    assert "IS 1" not in str(compiled)
+    text = str(compiled).replace("WHERE 1 = 1", "")  # which is how SQLite is told "always"
+    assert not re.search(r"(=|IS) 1\b", text)
 
 
 @pytest.mark.parametrize("statuses", [[status] for status in Status] + [list(Status)], ids=str)

@@ -137,7 +137,7 @@ def test_ending_the_transaction(bench: Bench, transactional: str, place: str, en
     assert_failed_once(bench, chain, "not its own")
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError()])
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), StopIteration()])
 def test_errors_that_end_programs(bench: Bench, mode: str, error: BaseException):
     """Whatever a handler raises ends its attempt, not the worker."""
 
@@ -275,7 +275,7 @@ def typed(answer: Any) -> Processor[Any, Any]:
 @pytest.mark.parametrize(
     ("answer", "text"),
     [
-        ({"a": "text"}, "the output of 'step'"),
+        (["a"], "the output of 'step'"),
         (None, "the output of 'step'"),
         (object(), "the output of 'step'"),
         (continue_with("elsewhere"), "'step' continues with 'next', not with 'elsewhere'"),
@@ -342,8 +342,8 @@ def test_outcomes_that_the_database_refuses(postgres_bench: Bench, mode: str):
 
     bench.run(make(mode, answer=answer))
     assert bench.client.get(good).output == "done"
-    assert_failed = bench.client.get(bad)
-    assert (assert_failed.status, assert_failed.attempt) == (Status.SCHEDULED, 1)
+    found = bench.client.get(bad)
+    assert (found.status, found.attempt) == (Status.SCHEDULED, 1)
     assert len(bench.errors(bad)) == 1
 
 
