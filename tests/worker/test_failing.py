@@ -137,7 +137,9 @@ def test_ending_the_transaction(bench: Bench, transactional: str, place: str, en
     assert_failed_once(bench, chain, "not its own")
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), StopIteration()])
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), StopIteration()]
+)
 def test_errors_that_end_programs(bench: Bench, mode: str, error: BaseException):
     """Whatever a handler raises ends its attempt, not the worker."""
 

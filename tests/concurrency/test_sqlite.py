@@ -1,0 +1,262 @@
+"""SQLite: one writer at a time, from any number of threads and processes on one file."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+
+import pytest
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import NullPool
+from support import InThread, eventually
+from working import claim, completed, continued
+
+from jobctl import Status
+from jobctl.errors import AlreadySettledError, LockTimeoutError
+from jobctl.ids import new_id
+from jobctl.model import NOW
+from jobctl.storage.open import open_store
+from jobctl.storage.records import NewJob
+
+START = """
+import sys
+from jobctl import Client
+
+with Client(sys.argv[1]) as client:
+    for number in range(int(sys.argv[2])):
+        print(client.start("a", number).id)
+"""
+
+SETTLE_BY_HAND = """
+import sys
+from jobctl import Client
+from jobctl.errors import GuardError
+
+with Client(sys.argv[1]) as client:
+    print("ready", flush=True)
+    for chain_id in sys.stdin.read().split() or sys.argv[3:]:
+        try:
+            with client.settle(chain_id, expect="a", actor=sys.argv[2]) as current:
+                current.continue_with("b", sys.argv[2])
+            print(chain_id, "won")
+        except GuardError:
+            print(chain_id, "lost")
+"""
+
+
+@pytest.fixture
+def client(sqlite_url, open_client):
+    return open_client(sqlite_url)
+
+
+@pytest.fixture
+def first(sqlite_url):
+    """The store whose transaction is held."""
+    return open_store(sqlite_url)
+
+
+@pytest.fixture
+def second(sqlite_url):
+    """The store of somebody else, who runs into it."""
+    return open_store(sqlite_url)
+
+
+def run_into(store, call):
+    """Start a call in a thread, and return once its transaction is about to begin; it must wait there."""
+    begins = threading.Event()
+
+    def tell(_conn) -> None:
+        begins.set()
+
+    event.listen(store.engine, "begin", tell, insert=True)
+
+    def work():
+        with store.transaction() as conn:
+            return call(conn)
+
+    running = InThread(work)
+    assert begins.wait(10)
+    return running
+
+
+def test_two_blockers_completing_at_once_unblock(client, first, second):
+    """Of two chains that complete at once the later one frees the job that waits for both."""
+    blockers = [client.start("a"), client.start("a")]
+    waiting = client.start("w", blocked_by=[each.id for each in blockers])
+    one, two = claim(first, "a")
+    with first.transaction() as conn:
+        assert first.settle(conn, [completed(one)]).work == frozenset()
+        later = run_into(second, lambda conn: second.settle(conn, [completed(two)]))
+        assert later.running
+    assert later.result().work == {"w"}
+    assert client.get(waiting.id).status is Status.READY
+
+
+@pytest.mark.parametrize("hand_over", [False, True], ids=["completing", "handing-over"])
+def test_blocker_added_while_its_chain_moves(client, first, second, hand_over):
+    """A chain that starts waiting for one that is being settled reads that chain's end as it is afterwards."""
+    blocker = client.start("a")
+    waiting = new_id()
+    (row,) = claim(first, "a")
+    job = NewJob(waiting, waiting, 0, "w", "w", "null", 0, NOW, (blocker.id,))
+    with first.transaction() as conn:
+        first.settle(conn, [continued(row, "b") if hand_over else completed(row)])
+        starting = run_into(second, lambda conn: second.start(conn, [job]))
+        assert starting.running
+    starting.result()
+    assert client.get(waiting).status is (Status.BLOCKED if hand_over else Status.READY)
+
+
+def test_person_and_worker_settling_one_job(client, first):
+    """A worker that settles what a person is completing waits for that, and settles nothing."""
+    chain = client.start("a")
+    (row,) = claim(first, "a")
+    with client.settle(chain.id) as current:
+        worker = run_into(first, lambda conn: first.settle(conn, [completed(row, '"worker"')]))
+        current.complete("by hand")
+        assert worker.running
+    assert worker.result().won == frozenset()
+    assert client.get(chain.id).output == "by hand"
+
+
+def test_two_persons_settling_one_job(client, first, open_client, sqlite_url):
+    """Of two persons one wins, and the other is told that the chain is closed."""
+    chain = client.start("a")
+    other = open_client(sqlite_url)
+
+    def complete_too():
+        with other.settle(chain.id) as current:
+            current.complete("two")
+
+    with client.settle(chain.id) as current:
+        later = InThread(complete_too)
+        current.complete("one")
+        assert later.running
+    assert isinstance(later.error(), AlreadySettledError)
+    assert client.get(chain.id).output == "one"
+
+
+def test_readers_do_not_wait_for_a_writer(client, first):
+    """Looking and listing go on while somebody writes, and show the state before."""
+    chain = client.start("a")
+    (row,) = claim(first, "a")
+    with first.transaction() as conn:
+        first.settle(conn, [completed(row)])
+        assert InThread(lambda: client.get(chain.id)).result(within=5).status is Status.RUNNING
+        assert len(InThread(client.list_chains).result(within=5).items) == 1
+    assert client.get(chain.id).status is Status.COMPLETED
+
+
+def test_writer_that_waits_too_long_is_told(client, first, monkeypatch):
+    """Who waits for the file longer than it should is told to try again, and nothing is changed."""
+    from jobctl.storage import sqlite as module
+
+    monkeypatch.setattr(module, "BUSY_TIMEOUT", 0.05)
+    with first.transaction(), pytest.raises(LockTimeoutError, match="is busy, try again") as busy:
+        client.start("a")
+    assert busy.value.exit_code == 75
+    assert client.list_chains().items == ()
+
+
+def test_connection_belongs_to_its_thread(first):
+    """A connection refuses to be used by another thread than the one that opened it."""
+    with first.transaction() as conn:
+        driver = conn.connection.driver_connection
+
+        def use():
+            driver.execute("SELECT 1")
+
+        with pytest.raises(sqlite3.ProgrammingError, match="same thread"):
+            InThread(use).result()
+
+
+def test_threads_of_one_store_have_connections_of_their_own(first):
+    """No connection is handed from thread to thread: each transaction opens and closes its own."""
+    seen: dict[int, set[int]] = {}
+    opened = []
+    event.listen(first.engine, "connect", lambda connection, _: opened.append(connection))
+
+    def work():
+        for _ in range(5):
+            with first.transaction() as conn:
+                seen.setdefault(id(conn.connection.driver_connection), set()).add(threading.get_ident())
+                first.next_due(conn, {"a": 60.0})
+
+    running = [InThread(work) for _ in range(4)]
+    for each in running:
+        each.result()
+    assert len(opened) == 20
+    assert seen
+
+
+def test_settings_of_connections(first):
+    """Connections write ahead, keep foreign keys, and wait for other writers."""
+    with first.transaction() as conn:
+        values = {
+            name: conn.exec_driver_sql(f"PRAGMA {name}").scalar_one()
+            for name in ("journal_mode", "foreign_keys", "busy_timeout")
+        }
+    assert values == {"journal_mode": "wal", "foreign_keys": 1, "busy_timeout": 10_000}
+
+
+def test_processes_write_to_one_file(client, sqlite_url, spawn):
+    """Four processes that start chains at once all succeed, and nothing is lost."""
+    running = [spawn("-c", START, sqlite_url, 50, python=True) for _ in range(4)]
+    started = []
+    for each in running:
+        done = each.wait()
+        assert done.code == 0, done.err
+        started += done.lines
+    assert len(set(started)) == 200
+    assert {client.get(each).status for each in started} == {Status.READY}
+
+
+def test_processes_settle_one_job_once(client, sqlite_url, spawn):
+    """Of two processes that hand over the same jobs, exactly one wins each."""
+    chains = [client.start("a").id for _ in range(30)]
+    running = [
+        spawn("-c", SETTLE_BY_HAND, sqlite_url, name, *order, python=True)
+        for name, order in (("one", chains), ("two", chains[::-1]))
+    ]
+    lines = [line for each in running for line in each.wait().lines if line != "ready"]
+    assert sorted(line.split()[0] for line in lines) == sorted(chains * 2)
+    assert sorted(line.split()[0] for line in lines if line.endswith("won")) == sorted(chains)
+    for each in chains:
+        assert [job.type_name for job in client.show(each).jobs] == ["a", "b"]
+
+
+def test_watch_sees_commits_of_others(first, second):
+    """Who watches the file is woken by another's commit, at once, and not by its own reading."""
+    watch = first.watch()
+    try:
+        assert watch.wait(0) is None
+        assert watch.wait(0.02) == {}
+        with second.transaction() as conn:
+            second.start(conn, [NewJob(id_ := new_id(), id_, 0, "a", "a", "null")])
+        begun = time.monotonic()
+        assert watch.wait(10)
+        assert time.monotonic() - begun < 5
+    finally:
+        watch.close()
+
+
+def test_caller_with_a_transaction_of_its_own_kind(client, sqlite_url):
+    """A caller whose engine says BEGIN itself can start chains after reading, and roll them back."""
+    engine = create_engine(sqlite_url, poolclass=NullPool)
+    event.listen(engine, "connect", lambda connection, _: setattr(connection, "isolation_level", None))
+    event.listen(engine, "begin", lambda conn: conn.exec_driver_sql("BEGIN"))
+    with engine.connect() as conn:
+        conn.exec_driver_sql("SELECT count(*) FROM jobctl_job")
+        client.start("a", conn=conn)
+        conn.rollback()
+    with engine.begin() as conn:
+        kept = client.start("a", conn=conn)
+    engine.dispose()
+    assert [each.id for each in client.list_chains().items] == [kept.id]
+
+
+def test_file_is_made_with_its_folders(tmp_path, open_client):
+    """A file in folders that do not exist yet is made with them."""
+    client = open_client(f"sqlite:///{tmp_path / 'some' / 'where' / 'jobctl.db'}")
+    assert eventually(lambda: client.start("a")).status is Status.READY
