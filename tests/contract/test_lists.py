@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -158,8 +159,6 @@ def test_statuses(client, one_of_each):
 
 def test_since_and_until(client, list_):
     """Since includes its instant and until does not: two windows that meet share nothing and miss nothing."""
-    import time
-
     made = []
     for _ in range(3):
         made.append(client.start("a"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support import eventually
 from working import claim, continued, run, settle, with_outcome
 
 from jobctl import Status
@@ -75,8 +76,6 @@ def test_unknown_id(client):
 
 def test_scheduled_becomes_ready_by_itself(client):
     """A job whose time has come shows as ready without anybody touching it."""
-    from support import eventually
-
     chain = client.start("a", after="100ms")
     assert chain.status is Status.SCHEDULED
     eventually(lambda: client.get(chain.id).status is Status.READY)

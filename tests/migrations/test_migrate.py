@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from importlib import metadata as distribution
 
 import psycopg
 import pytest
-from sqlalchemy import inspect
-from support import InThread
+from sqlalchemy import inspect, select
+from support import InThread, wait_until_blocked
 
 from jobctl import Client
 from jobctl.errors import SchemaOutdatedError, SchemaTooNewError
 from jobctl.storage import migrate as module
 from jobctl.storage.migrate import Migration, check_schema, found_version, known_version, migrate, migrations, pending
 from jobctl.storage.open import open_store
+from jobctl.storage.tables import migration
 
 AT_ONCE = 20
 
@@ -66,12 +68,6 @@ def test_pending_changes_nothing(empty):
 
 def test_row_tells_when_and_what(empty):
     """Each step's row has its name and the time it was applied."""
-    from datetime import UTC, datetime, timedelta
-
-    from sqlalchemy import select
-
-    from jobctl.storage.tables import migration
-
     migrate(empty)
     with empty.transaction(read_only=True) as conn:
         rows = conn.execute(select(migration.c.name, migration.c.applied_at).order_by(migration.c.version)).all()
@@ -92,8 +88,6 @@ def test_concurrent_migrates_apply_once(empty_postgres_url):
 
 def test_migrate_waits_for_another(empty_postgres_url):
     """A migrate that meets another waits until that one is done, and then has nothing to do."""
-    from support import wait_until_blocked
-
     store, other = open_store(empty_postgres_url), open_store(empty_postgres_url)
     with store.transaction() as conn:
         store.migration_lock(conn)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sqlite3
 from importlib import resources
 from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import inspect
+from sqlalchemy.exc import IntegrityError
 
 from jobctl.storage.migrate import known_version, migrate, migrations, schema_script
 from jobctl.storage.open import open_store
@@ -87,8 +89,6 @@ def test_schema_script_is_schema_sql():
 
 def test_schema_script_of_sqlite_makes_the_schema(tmp_path, sqlite_url):
     """What is printed as SQLite's schema makes the same tables and indexes as the migrations."""
-    import sqlite3
-
     made = sqlite3.connect(tmp_path / "made.db")
     made.executescript(schema_script("sqlite"))
     migrated = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
@@ -155,8 +155,6 @@ def test_no_file_is_overlooked():
 )
 def test_database_refuses_what_cannot_be(client, store, statement, constraint):
     """A status that does not exist, a running job without a lease, and a first job that is not its chain's are refused."""
-    from sqlalchemy.exc import IntegrityError
-
     client.start("a")
     with pytest.raises(IntegrityError, match=constraint), store.transaction() as conn:
         conn.exec_driver_sql(statement)

@@ -1,0 +1,193 @@
+"""Leases: renewed while a handler runs, reaped when nobody renews."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+from support import eventually
+from worker.bench import SOON, Bench, make
+
+from jobctl import Attempt, Job, Status, Worker, processor
+from jobctl.events import Told
+
+
+@pytest.mark.parametrize("mode", ["plain", "staged"])
+def test_renewing(bench: Bench, mode: str):
+    """A lease moves on while a handler runs longer than it holds: no other worker takes the job."""
+    gate = bench.gate()
+    chain = bench.start("step", "in")
+    working = bench.work(make(mode, hooks={"between": gate}), lease=0.4)
+    other = bench.work(make(mode), name="w2", store=bench.another_store(), lease=0.4, poll=0.1)
+    gate.reached()
+    first = bench.lease_end(chain)
+    eventually(lambda: bench.lease_end(chain) > first + 0.5)  # longer than the first one held
+    gate.open()
+    working.until(Told.JOB_COMPLETED)
+    found = bench.client.show(chain)
+    assert (found.jobs[0].completed_by, found.jobs[0].attempt, found.errors) == ("w1", 1, ())
+    assert [each for each in other.events if each.job_id] == []
+
+
+@pytest.mark.parametrize("mode", ["async_plain", "async_staged"])
+def test_renewing_for_coroutines(bench: Bench, mode: str):
+    """The same for a coroutine that awaits."""
+    go_on = threading.Event()
+    chain = bench.start()
+
+    @processor("step")
+    async def plain(job: Job) -> None:
+        while not go_on.is_set():  # noqa: ASYNC110 - the event is the test's, not the loop's
+            await asyncio.sleep(0.01)
+
+    @processor("step")
+    async def staged(job: Job, attempt: Attempt) -> None:
+        async with attempt.prepare():
+            pass
+        await plain(job)
+        async with attempt.complete():
+            pass
+
+    working = bench.work(plain if mode == "async_plain" else staged, lease=0.4)
+    working.until(Told.JOB_STARTED)
+    first = bench.lease_end(chain)
+    eventually(lambda: bench.lease_end(chain) > first + 0.5)
+    go_on.set()
+    working.until(Told.JOB_COMPLETED)
+    assert bench.client.get_job(chain).attempt == 1
+
+
+def test_an_open_completing_transaction(bench: Bench, transactional: str):
+    """While a completing transaction holds the job its lease may run out: nobody can take it, and it completes."""
+    gate = bench.gate()
+    chain = bench.start("step", "in")
+    working = bench.work(make(transactional, hooks={"complete": gate}), lease=0.3)
+    gate.reached()
+    job = bench.client.get_job(chain)
+    assert job.leased_until is not None
+    other = bench.work(make("plain"), name="w2", store=bench.another_store(), poll=0.05) if bench.postgres else None
+    eventually(lambda: bench.clock() > job.leased_until.timestamp() + 0.1)  # type: ignore[union-attr]
+    gate.open()
+    working.until(Told.JOB_COMPLETED)
+    found = bench.client.show(chain)
+    assert (found.jobs[0].completed_by, found.jobs[0].attempt, found.errors) == ("w1", 1, ())
+    assert bench.effects() == ["worker"]
+    assert other is None or [each for each in other.events if each.job_id] == []
+
+
+def test_a_lease_for_each_type(bench: Bench):
+    """A processor's own lease goes before the worker's."""
+    gate = bench.gate()
+    own = bench.start("own")
+    other = bench.start("other")
+    bench.work(
+        make("plain", "own", lease="2h", hooks={"between": gate}), make("plain", "other", hooks={"between": gate})
+    )
+    gate.reached(2)
+    seconds = {}
+    for each in (own, other):
+        job = bench.client.get_job(each)
+        assert job.leased_until is not None
+        seconds[each] = (job.leased_until - job.scheduled_at).total_seconds()
+    assert 7200 <= seconds[own] < 7200 + SOON
+    assert 30 <= seconds[other] < 30 + SOON
+
+
+def test_reaping(bench: Bench):
+    """The job of a worker that is not heard of any more runs again, and its history says why."""
+    chain = bench.start("step", "in")
+    assert bench.claim(worker="dead") == [chain]
+    assert [each.told for each in bench.run(make("plain")) if each.job_id] == []
+    bench.expire(chain)
+    events = bench.run(make("plain"))
+    (reaped,) = [each for each in events if each.told is Told.JOB_REAPED]
+    assert (reaped.job_id, reaped.detail, reaped.attempt, reaped.type_name) == (chain, "dead", 1, "step")
+    found = bench.client.show(chain)
+    assert (found.chain.status, found.chain.output, found.jobs[0].attempt) == (Status.COMPLETED, "in", 2)
+    (error,) = found.errors
+    assert (error.attempt, error.worker) == (1, "dead")
+    assert error.error == "the lease ran out: nothing was heard of worker dead"
+
+
+def test_reaping_in_time(bench: Bench):
+    """An idle worker reaps a lease when it runs out, however seldom it polls."""
+    chain = bench.start()
+    bench.claim(seconds=0.5)
+    working = bench.work(make("plain"))
+    working.until(Told.JOB_COMPLETED, chain, within=SOON)
+
+
+def test_reaping_other_types(bench: Bench):
+    """A worker reaps jobs of types that it does not work: their worker may have been the only one."""
+    chain = bench.start("step")
+    bench.claim()
+    bench.expire(chain)
+    bench.run(make("plain", "other"))
+    found = bench.client.get(chain)
+    assert (found.status, found.attempt) == (Status.READY, 1)
+
+
+def test_its_own_lease(bench: Bench):
+    """A worker whose own lease ran out does not take the job from itself; it may complete it."""
+    gate = bench.gate()
+
+    def never_renew(worker: Worker) -> None:
+        worker._keeper._renew = lambda: None  # type: ignore[method-assign]
+
+    chain = bench.start("step", "in")
+    working = bench.work(make("plain", hooks={"between": gate}), make("plain", "other"), set_up=never_renew, poll=0.05)
+    gate.reached()
+    bench.expire(chain)
+    looks: list[float] = []
+    reap = working.worker._store.reap
+
+    def count(*args: Any, **kwargs: Any) -> Any:
+        looks.append(time.monotonic())
+        return reap(*args, **kwargs)
+
+    working.worker._store.reap = count  # type: ignore[method-assign]
+    eventually(lambda: len(looks) >= 3)
+    assert bench.client.get(chain).status is Status.RUNNING
+    gate.open()
+    working.until(Told.JOB_COMPLETED, chain)
+    assert bench.errors(chain) == []
+    assert bench.client.get_job(chain).attempt == 1
+
+
+def test_a_lapsed_lease_that_nobody_took(bench: Bench):
+    """A lease that ran out while nobody took the job is extended at the next renewal."""
+    gate = bench.gate()
+    chain = bench.start()
+    working = bench.work(make("staged", hooks={"between": gate}), lease=0.4)
+    gate.reached()
+    bench.expire(chain)
+    eventually(lambda: bench.lease_end(chain) > bench.clock())
+    gate.open()
+    working.until(Told.JOB_COMPLETED, chain)
+    assert bench.errors(chain) == []
+
+
+def test_many_leases(bench: Bench):
+    """All that a worker holds is renewed at once, those that are waiting to begin too."""
+    gate = bench.gate()
+    chains = bench.start_many(20)
+
+    def expect_many(worker: Worker) -> None:
+        worker._pace.per_second = 400.0
+
+    working = bench.work(make("plain", hooks={"between": gate}), concurrency=1, lease=0.4, set_up=expect_many)
+    gate.reached()
+    ends = {each: bench.lease_end(each) for each in chains if bench.client.get(each).status is Status.RUNNING}
+    assert ends
+
+    def moved() -> bool:
+        jobs = [bench.client.get_job(each) for each in ends]
+        return all(job.leased_until is None or job.leased_until.timestamp() > ends[job.id] for job in jobs)
+
+    eventually(moved)
+    gate.open()
+    working.until(Told.JOB_COMPLETED, times=20)
+    assert {bench.client.get_job(each).attempt for each in chains} == {1}
