@@ -1,5 +1,9 @@
 -- jobctl's schema on PostgreSQL 14 and later: the truth for new databases, and what all migrations add up to.
 --
+-- What was asked, what is to be done and what came of it are three tables. jobctl_job and jobctl_settled are only
+-- ever inserted into: they keep no dead rows, however many jobs go through. All that changes is in jobctl_current,
+-- which has one row per chain that is not closed; to lock that row is to lock the chain.
+--
 -- Nothing is qualified with a schema: tables go where search_path says.
 -- Times are set by statement_timestamp(), the database's clock, never by a client.
 
@@ -10,7 +14,7 @@ CREATE TABLE jobctl_migration (
     applied_at timestamptz NOT NULL DEFAULT statement_timestamp()
 );
 
--- One row per job. A chain is the jobs with one chain_id; its first job's id is that chain_id.
+-- What was asked: one row per job. A chain is the jobs with one chain_id; its first job's id is that chain_id.
 -- input and output are json, not jsonb: they come back exactly as they were given.
 CREATE TABLE jobctl_job (
     id            uuid        PRIMARY KEY,
@@ -18,47 +22,71 @@ CREATE TABLE jobctl_job (
     chain_index   integer     NOT NULL,            -- 0 for the chain's first job (its root)
     chain_type    text        NOT NULL,            -- the root's type
     type_name     text        NOT NULL,
-    status        text        NOT NULL,            -- 'pending' shows as scheduled or ready, by scheduled_at
-    priority      smallint    NOT NULL,            -- higher goes first
-    attempt       integer     NOT NULL DEFAULT 0,  -- attempts had in this round
     blocker_count smallint    NOT NULL DEFAULT 0,  -- how many rows jobctl_blocker has for it
     created_at    timestamptz NOT NULL,
-    scheduled_at  timestamptz NOT NULL,
-    lease         uuid,                            -- names one claim: who settles must show it
-    worker        text,                            -- whose claim it is
-    leased_until  timestamptz,
-    completed_at  timestamptz,                     -- when it was settled
-    completed_by  text,                            -- the worker that did; NULL when settled by hand
     dedup_key     text,                            -- on a root: a key that names the work
     input         json        NOT NULL,
-    output        json,                            -- of a completed job; JSON null is an output
-    last_error    text,
-    CONSTRAINT jobctl_job_status CHECK (
-        status IN ('blocked', 'pending', 'running', 'failed', 'continued', 'completed', 'cancelled')),
-    CONSTRAINT jobctl_job_lease CHECK (
-        (status = 'running') = (lease IS NOT NULL) AND (lease IS NULL) = (leased_until IS NULL)),
     CONSTRAINT jobctl_job_root CHECK ((chain_index = 0) = (id = chain_id))
 );
 
 -- The jobs of a chain, its last one first; unique, so that a job can never have two successors.
 CREATE UNIQUE INDEX jobctl_job_chain ON jobctl_job (chain_id, chain_index);
 
--- What a worker may claim: per type and priority, the earliest due first.
-CREATE INDEX jobctl_job_claim ON jobctl_job (type_name, priority, scheduled_at, id) WHERE status = 'pending';
-
--- Leases, the next to run out first.
-CREATE INDEX jobctl_job_lease ON jobctl_job (leased_until) WHERE status = 'running';
-
 -- Lists by time, alone and by type.
 CREATE INDEX jobctl_job_created ON jobctl_job (created_at, id);
 CREATE INDEX jobctl_job_type ON jobctl_job (type_name, created_at, id);
 
--- Lists by the statuses that are rare; the others have an index above or are most of the table.
-CREATE INDEX jobctl_job_status ON jobctl_job (status, created_at, id)
-    WHERE status IN ('blocked', 'failed', 'cancelled');
-
 -- Deduplication of chains.
 CREATE INDEX jobctl_job_dedup ON jobctl_job (type_name, dedup_key, created_at) WHERE dedup_key IS NOT NULL;
+
+-- What is to be done: the current job of each chain that is not closed. Small and hot, hence the room in its pages
+-- and the early vacuum.
+CREATE TABLE jobctl_current (
+    chain_id     uuid        PRIMARY KEY,
+    job_id       uuid        NOT NULL,
+    chain_index  integer     NOT NULL,
+    type_name    text        NOT NULL,
+    status       text        NOT NULL,            -- 'pending' shows as scheduled or ready, by scheduled_at
+    priority     smallint    NOT NULL,            -- higher goes first
+    attempt      integer     NOT NULL DEFAULT 0,  -- attempts had in this round
+    scheduled_at timestamptz NOT NULL,
+    claimed_at   timestamptz,                     -- when the last attempt was claimed
+    lease        uuid,                            -- names one claim: who settles must show it
+    worker       text,                            -- whose claim it is
+    leased_until timestamptz,
+    last_error   text,
+    CONSTRAINT jobctl_current_status CHECK (status IN ('blocked', 'pending', 'running', 'failed')),
+    CONSTRAINT jobctl_current_lease CHECK (
+        (status = 'running') = (lease IS NOT NULL) AND (lease IS NULL) = (leased_until IS NULL))
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+
+-- What a worker may claim: per type and priority, the earliest due first.
+CREATE INDEX jobctl_current_claim ON jobctl_current (type_name, priority, scheduled_at, chain_id)
+    WHERE status = 'pending';
+
+-- Leases, the next to run out first.
+CREATE INDEX jobctl_current_lease ON jobctl_current (leased_until) WHERE status = 'running';
+
+-- Lists of what waits for something or somebody.
+CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id) WHERE status IN ('blocked', 'failed');
+
+-- What came of a job. The row of a chain's last job is what came of the chain.
+CREATE TABLE jobctl_settled (
+    chain_id     uuid        NOT NULL,
+    chain_index  integer     NOT NULL,
+    status       text        NOT NULL,
+    priority     smallint    NOT NULL,
+    attempt      integer     NOT NULL,
+    scheduled_at timestamptz NOT NULL,
+    claimed_at   timestamptz,
+    completed_at timestamptz NOT NULL,
+    completed_by text,                            -- the worker that did; NULL when settled by hand
+    output       json,                            -- of a completed job; JSON null is an output
+    PRIMARY KEY (chain_id, chain_index),
+    CONSTRAINT jobctl_settled_status CHECK (status IN ('continued', 'completed', 'cancelled')),
+    CONSTRAINT jobctl_settled_output CHECK ((status = 'completed') = (output IS NOT NULL))
+);
+CREATE INDEX jobctl_settled_cancelled ON jobctl_settled (chain_id) WHERE status = 'cancelled';
 
 -- Which chains a job waits or waited for, in the order given.
 CREATE TABLE jobctl_blocker (

@@ -159,9 +159,9 @@ class Attempt:
         raise AttemptLostError(f"the attempt lost its job {self.held.id}: {state}", reason=state)
 
     def _lock(self, conn: Connection) -> LostReason | None:
-        """Lock the chain's first job and the job itself; returns why the job is not ours, if it is not."""
-        current = self._store.lock_current(conn, self.held.chain_id)
-        if current is not None and current.id == self.held.id and current.lease == self.held.lease:
+        """Lock the chain; returns why the job is not ours, if it is not."""
+        current = self._store.lock(conn, [self.held.chain_id]).get(self.held.chain_id)
+        if current is not None and current.job_id == self.held.id and current.lease == self.held.lease:
             return None
         return lost_reason(self._store.states(conn, [self.held.id]).get(self.held.id))
 
@@ -229,6 +229,7 @@ class Attempt:
         try:
             with self._database():
                 settled = self._store.settle(self._conn, [Settlement(self.held, outcome)])
+                self._store.notify(self._conn, settled.told)
             if self.held.id in settled.won:
                 self._commit()
                 return True

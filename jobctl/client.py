@@ -23,8 +23,8 @@ from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of, job_of
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.open import open_store
-from jobctl.storage.records import JobRow, NewJob
-from jobctl.storage.store import CLOSED, Store
+from jobctl.storage.records import CLOSED, JobRow, NewJob
+from jobctl.storage.store import Store
 
 WAIT_POLL = 1.0
 """Seconds between two looks at awaited chains when no notification comes."""
@@ -182,10 +182,10 @@ class Client:
 
     @staticmethod
     def _lock(store: Store, conn: Connection, wanted: str) -> JobRow:
-        row = store.lock_current(conn, wanted)
+        row = store.lock_last(conn, wanted)
         if row is None:
             job = reading.jobs(conn, [wanted]).get(wanted)
-            row = None if job is None else store.lock_current(conn, job.chain_id)
+            row = None if job is None else store.lock_last(conn, job.chain_id)
         if row is None:
             raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
         return row

@@ -26,8 +26,8 @@ from jobctl.processors import AnyProcessor, check_type_name, type_name_of
 from jobctl.registry import Registry
 from jobctl.storage import reading
 from jobctl.storage.decoding import job_of
-from jobctl.storage.records import Complete, Continue, Held, JobRow, NewJob, Settlement
-from jobctl.storage.store import LOST, Store
+from jobctl.storage.records import LOST, Complete, Continue, Held, JobRow, NewJob, Settlement
+from jobctl.storage.store import Store
 
 
 class Current:
@@ -145,7 +145,8 @@ class Current:
         before = self._row
         held = Held(before.id, before.chain_id, before.type_name, lease=None, worker=None, attempt=before.attempt)
         with self._conn.begin_nested():  # all or nothing: the caller may catch what this raises, and go on
-            self._store.settle(self._conn, [Settlement(held, outcome)])
+            settled = self._store.settle(self._conn, [Settlement(held, outcome)])
+            self._store.notify(self._conn, settled.told)
             self._store.record_act(
                 self._conn,
                 chain_id=before.chain_id,

@@ -29,8 +29,8 @@ from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
 from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of, held_of, lost_reason
 from jobctl.storage.migrate import check_schema
-from jobctl.storage.records import ChainRow, Due, JobRow, Reaped, Retry
-from jobctl.storage.store import LOST, WORK, Store
+from jobctl.storage.records import LOST, WORK, ChainRow, Due, JobRow, Reaped, Retry
+from jobctl.storage.store import Store
 
 PREFETCH_SECONDS: Final = 0.05
 """Besides what can run at once, as many jobs are claimed as ended in so many seconds: a slow handler hoards none."""
@@ -210,6 +210,7 @@ class Worker:
         try:
             with self._store.transaction() as conn:
                 settled = self._store.settle(conn, [each.settlement for each in unsettled])
+                self._store.notify(conn, settled.told)
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
                 if settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
@@ -259,6 +260,7 @@ class Worker:
             try:
                 with self._store.transaction() as conn:
                     settled = self._store.settle(conn, [each.settlement] if each.unsettled else [])
+                    self._store.notify(conn, settled.told)
             except TryAgainError:
                 self._ended.append(each)
             except Exception as error:

@@ -14,6 +14,9 @@ from sqlalchemy import event
 
 from jobctl.storage.store import Store
 
+LARGE = ("jobctl_job", "jobctl_current", "jobctl_settled")
+"""The tables that have a row for each job, or for each that is waiting."""
+
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
@@ -42,7 +45,7 @@ def statements_of(store: Store, call: Callable[[], object]) -> list[Statement]:
     """The statements of a call that read or write jobs."""
     with recorded(store) as found:
         call()
-    return [each for each in found if "jobctl_job" in each.text]
+    return [each for each in found if any(table in each.text for table in LARGE)]
 
 
 @dataclass(frozen=True)

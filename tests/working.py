@@ -60,13 +60,15 @@ def with_outcome(row: JobRow, outcome: Outcome) -> Settlement:
 def settle(store: Store, *settlements: Settlement) -> Settled:
     """Settle them as one batch."""
     with store.transaction() as conn:
-        return store.settle(conn, settlements)
+        settled = store.settle(conn, settlements)
+        store.notify(conn, settled.told)
+        return settled
 
 
 def run(store: Store, chain_id: str, output: str = "null") -> None:
     """Complete a chain whose current job is ready, as a worker does."""
     with store.transaction() as conn:
-        row = store.lock_current(conn, chain_id)
+        row = store.lock_last(conn, chain_id)
     assert row is not None
     rows = claim(store, row.type_name)
     (mine,) = [each for each in rows if each.chain_id == chain_id]

@@ -6,19 +6,21 @@ import json
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Insert,
     Select,
     bindparam,
     create_engine,
     func,
+    insert,
     literal_column,
     select,
     true,
@@ -30,9 +32,9 @@ from sqlalchemy.exc import DBAPIError
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import statements as sql
 from jobctl.storage.records import JobRow
-from jobctl.storage.spelling import now, rows
-from jobctl.storage.store import Store, Watch, claimed_rows, id_rows, type_rows
-from jobctl.storage.tables import job
+from jobctl.storage.spelling import among, json_text, now, rows
+from jobctl.storage.store import JsonRow, Store, Watch, claimed_rows, type_rows
+from jobctl.storage.tables import current, job
 
 CONNECT_TIMEOUT = 10
 """Seconds that a connection may take, unless the URL or PGCONNECT_TIMEOUT says."""
@@ -42,60 +44,67 @@ LOOK_AHEAD = 4
 
 MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
 
+_place: ColumnElement[Any] = literal_column("jobctl_current.ctid")
+
 _candidate = (
-    select(job.c.id, job.c.scheduled_at)
+    select(_place.label("place"), current.c.scheduled_at, current.c.chain_id)
     .where(
-        job.c.type_name == sql.LANES.c.type_name,
-        job.c.priority == sql.LANES.c.priority,
-        job.c.status == sql.PENDING,
-        job.c.scheduled_at <= now(),
+        current.c.type_name == sql.LANES.c.type_name,
+        current.c.priority == sql.LANES.c.priority,
+        current.c.status == sql.PENDING,
+        current.c.scheduled_at <= now(),
     )
-    .order_by(job.c.scheduled_at, job.c.id)
+    .order_by(current.c.scheduled_at, current.c.chain_id)
     .limit(bindparam("look"))
     .lateral("candidate")
 )
 _candidates = (
-    select(_candidate.c.id, sql.LANES.c.priority, _candidate.c.scheduled_at)
+    select(_candidate.c.place, sql.LANES.c.priority, _candidate.c.scheduled_at)
     .select_from(sql.LANES.join(_candidate, true()))
-    .order_by(sql.LANES.c.priority.desc(), _candidate.c.scheduled_at, _candidate.c.id)
+    .order_by(sql.LANES.c.priority.desc(), _candidate.c.scheduled_at, _candidate.c.chain_id)
     .limit(bindparam("look"))
     .cte("candidates")
 )
 _picked = (
-    select(job.c.id)
-    .where(
-        # an array, so that the planner counts on a few rows and goes by the primary key: it does not know the limits
-        # of a generic plan, and would join with the whole table
-        job.c.id == func.any(func.array(select(_candidates.c.id).scalar_subquery())),
-        job.c.status == sql.PENDING,
-    )
-    .order_by(job.c.priority.desc(), job.c.scheduled_at, job.c.id)
+    select(current.c.chain_id)
+    .where(among(_place, _candidates.c.place), current.c.status == sql.PENDING)
+    .order_by(current.c.priority.desc(), current.c.scheduled_at, current.c.chain_id)
     .limit(bindparam("most"))
-    .with_for_update(of=job, skip_locked=True)
+    .with_for_update(of=current, skip_locked=True)
     .cte("picked")
 )
 CLAIM = (
-    update(job)
+    update(current)
     .values(sql.lease_values())
     .where(
-        # an array, as above
-        job.c.id == func.any(func.array(select(_picked.c.id).scalar_subquery())),
-        job.c.type_name == sql.TYPES.c.type_name,
+        among(current.c.chain_id, _picked.c.chain_id),
+        current.c.type_name == sql.TYPES.c.type_name,
+        job.c.id == current.c.job_id,
     )
-    .returning(*sql.CLAIMED)
+    .returning(
+        job.c.id,
+        job.c.chain_id,
+        job.c.chain_index,
+        job.c.chain_type,
+        job.c.type_name,
+        current.c.priority,
+        current.c.attempt,
+        job.c.blocker_count,
+        job.c.created_at,
+        current.c.scheduled_at,
+        current.c.leased_until,
+        json_text(job.c.input).label("input"),
+        current.c.last_error,
+    )
 )
 
 _told = rows("told", channel="text", payload="text")
 NOTIFY = select(func.pg_notify(_told.c.channel, _told.c.payload)).select_from(_told)
 
-LOCK_ROOTS = (
-    select(job.c.id)
-    .where(job.c.id.in_(select(sql.IDS.c.id)), job.c.chain_index == literal_column("0"))
-    .order_by(job.c.id)
-    .with_for_update()
-)
+INSERT_JOBS = pg_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
 
-INSERT_JOBS = pg_insert(job).from_select(sql.NEW_JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
+_made = INSERT_JOBS.returning(job.c.created_at).cte("made")
+INSERT_CHAINS = insert(current).from_select(sql.CURRENT_COLUMNS, sql.new_current(_made)).returning(current.c.chain_id)
 
 # SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNAVAILABLE = ("08", "53", "57P", "58")
@@ -163,14 +172,12 @@ class PostgresStore(Store):
         assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
         driver.execute(script.encode())  # through the driver: text() would take :1 in a literal for a parameter
 
-    def lock_roots(self, conn: Connection, chain_ids: Iterable[str]) -> set[str]:
-        wanted = set(chain_ids)
-        if not wanted:
-            return set()
-        return {id_ for (id_,) in conn.execute(LOCK_ROOTS, {"ids": id_rows(wanted)})}
-
     def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
-        return statement.with_for_update(of=job, skip_locked=skip_locked)
+        return statement.with_for_update(of=current, skip_locked=skip_locked)
+
+    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
+        """Differs because PostgreSQL inserts into two tables in one round trip."""
+        return {id_ for (id_,) in conn.execute(INSERT_CHAINS, {"jobs": json.dumps(jobs)})}
 
     def claim(
         self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
@@ -188,7 +195,8 @@ class PostgresStore(Store):
         payloads = [
             {"channel": channel, "payload": payload} for channel, values in told.items() for payload in sorted(values)
         ]
-        conn.execute(NOTIFY, {"told": json.dumps(payloads)})
+        if payloads:
+            conn.execute(NOTIFY, {"told": json.dumps(payloads)})
 
 
 class _Listener:

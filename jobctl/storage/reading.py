@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, and_, or_, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Select, and_, literal_column, or_, tuple_
 
 from jobctl.errors import UsageError
 from jobctl.ids import require_id
 from jobctl.model import ListFilter, Status
+from jobctl.storage import queries
 from jobctl.storage import statements as sql
 from jobctl.storage.records import ChainRow, JobRow
 from jobctl.storage.spelling import now
 from jobctl.storage.store import id_rows, job_row
-from jobctl.storage.tables import job
+from jobctl.storage.tables import current, job, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,13 @@ class Detail:
 
 def chains(conn: Connection, chain_ids: Iterable[str]) -> dict[str, ChainRow]:
     """The chains with these ids that exist."""
-    found = conn.execute(sql.CHAINS_BY_ID, {"ids": id_rows(chain_ids)})
+    found = conn.execute(queries.CHAINS_BY_ID, {"ids": id_rows(chain_ids)})
     return {row.id: ChainRow(*row) for row in found}
 
 
 def jobs(conn: Connection, job_ids: Iterable[str]) -> dict[str, JobRow]:
     """The jobs with these ids that exist."""
-    found = conn.execute(sql.JOBS_BY_ID, {"ids": id_rows(job_ids)})
+    found = conn.execute(queries.JOBS_BY_ID, {"ids": id_rows(job_ids)})
     return {row.id: job_row(row) for row in found}
 
 
@@ -52,7 +53,7 @@ def blocker_ids(conn: Connection, jobs: Iterable[JobRow]) -> dict[str, tuple[str
     if not waiting:
         return {}
     found: dict[str, tuple[str, ...]] = {}
-    for job_id, chain_id in conn.execute(sql.BLOCKERS_OF, {"ids": id_rows(waiting)}):
+    for job_id, chain_id in conn.execute(queries.BLOCKERS_OF, {"ids": id_rows(waiting)}):
         found[job_id] = (*found.get(job_id, ()), chain_id)
     return found
 
@@ -72,7 +73,7 @@ def detail(conn: Connection, chain_id: str) -> Detail | None:
     if chain is None:
         return None
     asked = {"chain_id": chain_id}
-    own = [job_row(row) for row in conn.execute(sql.JOBS_OF_CHAIN, asked)]
+    own = [job_row(row) for row in conn.execute(queries.JOBS_OF_CHAIN, asked)]
     waits = blocker_ids(conn, own)
     blockers = {each for ids in waits.values() for each in ids}
     return Detail(
@@ -80,33 +81,33 @@ def detail(conn: Connection, chain_id: str) -> Detail | None:
         jobs=own,
         blocker_ids=waits,
         blockers=chains(conn, blockers) if blockers else {},
-        dependents=[job_row(row) for row in conn.execute(sql.DEPENDENTS_OF, asked)],
-        errors=[tuple(row) for row in conn.execute(sql.ERRORS_OF, asked)],
-        acts=[tuple(row) for row in conn.execute(sql.ACTS_OF, asked)],
+        dependents=[job_row(row) for row in conn.execute(queries.DEPENDENTS_OF, asked)],
+        errors=[tuple(row) for row in conn.execute(queries.ERRORS_OF, asked)],
+        acts=[tuple(row) for row in conn.execute(queries.ACTS_OF, asked)],
     )
 
 
 def list_chains(conn: Connection, wanted: ListFilter) -> tuple[list[ChainRow], str | None]:
     """A page of chains by the time they were started, and the cursor of the next."""
-    statement = sql.CHAINS
+    statement = queries.CHAINS
     if wanted.chain_id is not None:
-        statement = statement.where(sql.root.c.id == wanted.chain_id)
-    statement = _narrow(statement, wanted, sql.root, sql.tail)
+        statement = statement.where(queries.root.c.id == wanted.chain_id)
+    statement = _narrow(statement, wanted, queries.root)
     found = [ChainRow(*row) for row in conn.execute(statement)]
     return found[: wanted.limit], _cursor(found, wanted)
 
 
 def list_jobs(conn: Connection, wanted: ListFilter) -> tuple[list[JobRow], str | None]:
     """A page of jobs by the time they were created, and the cursor of the next."""
-    statement = sql.JOBS
+    statement = queries.JOBS
     if wanted.chain_id is not None:
         statement = statement.where(job.c.chain_id == wanted.chain_id)
-    statement = _narrow(statement, wanted, job, job)
+    statement = _narrow(statement, wanted, job)
     found = [job_row(row) for row in conn.execute(statement)]
     return found[: wanted.limit], _cursor(found, wanted)
 
 
-def _narrow(statement: Select[Any], wanted: ListFilter, first: Any, current: Any) -> Select[Any]:
+def _narrow(statement: Select[Any], wanted: ListFilter, first: Any) -> Select[Any]:
     """Filter and order by the first job's type and time, and by the current job's status."""
     created: Column[datetime] = first.c.created_at
     position = tuple_(created, first.c.id)
@@ -117,22 +118,27 @@ def _narrow(statement: Select[Any], wanted: ListFilter, first: Any, current: Any
     if wanted.until is not None:
         statement = statement.where(created < wanted.until)
     if wanted.statuses:
-        statement = statement.where(or_(*(_has_status(current, status) for status in wanted.statuses)))
+        statement = statement.where(or_(*(_has_status(status) for status in wanted.statuses)))
     if wanted.cursor is not None:
         after = tuple_(*_read_cursor(wanted), types=[created.type, first.c.id.type])
         statement = statement.where(position < after if wanted.newest_first else position > after)
     order = (created.desc(), first.c.id.desc()) if wanted.newest_first else (created, first.c.id)
-    return statement.order_by(*order).limit(wanted.limit + 1)
+    page: ColumnElement[int] = literal_column(
+        str(wanted.limit + 1)
+    )  # a plan that does not know how few rows are wanted would read them all
+    return statement.order_by(*order).limit(page)
 
 
-def _has_status(table: Any, status: Status) -> ColumnElement[bool]:
+def _has_status(status: Status) -> ColumnElement[bool]:
+    if status.closed:
+        return settled.c.status == sql.word(status.value)
     if status is Status.SCHEDULED:
-        return and_(table.c.status == sql.PENDING, table.c.scheduled_at > now())
+        return and_(current.c.status == sql.PENDING, current.c.scheduled_at > now())
     if status is Status.READY:
-        return and_(table.c.status == sql.PENDING, table.c.scheduled_at <= now())
-    is_it: ColumnElement[bool] = table.c.status == sql.word(status.value)
-    if status in sql.RARE:  # said in the words of their index: SQLite does not conclude the one from the other
-        return and_(is_it, table.c.status.in_([sql.word(each) for each in sql.RARE]))
+        return and_(current.c.status == sql.PENDING, current.c.scheduled_at <= now())
+    is_it: ColumnElement[bool] = current.c.status == sql.word(status.value)
+    if status in sql.WAITING:  # said in the words of their index: SQLite does not conclude the one from the other
+        return and_(is_it, current.c.status.in_([sql.word(each) for each in sql.WAITING]))
     return is_it
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 from jobctl.model import NOW, Schedule
+
+WORK, CLOSED, LOST = "jobctl_work", "jobctl_closed", "jobctl_lost"
+"""What other processes are told: jobs of this type wait; a chain closed; this running job was settled by hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,20 @@ class ChainRow:
     last_error: str | None
     priority: int
     tail_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """The current job of an open chain, whose row is locked."""
+
+    chain_id: str
+    job_id: str
+    chain_index: int
+    type_name: str
+    status: str
+    priority: int
+    attempt: int
+    lease: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +153,17 @@ class Settled:
     Attributes:
         won: The ids of the jobs that were settled; the others were not held any more.
         work: The types of jobs that became ready or scheduled.
+        closed: Whether a chain closed or failed: whoever waits for one may wait no longer.
     """
 
-    won: frozenset[str]
-    work: frozenset[str] = field(default_factory=frozenset)
+    won: frozenset[str] = frozenset()
+    work: frozenset[str] = frozenset()
+    closed: bool = False
+
+    @property
+    def told(self) -> dict[str, frozenset[str]]:
+        """What others may want to know, by channel."""
+        return ({WORK: self.work} if self.work else {}) | ({CLOSED: frozenset({""})} if self.closed else {})
 
 
 @dataclass(frozen=True, slots=True)

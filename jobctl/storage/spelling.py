@@ -13,9 +13,11 @@ from sqlalchemy import (
     FromClause,
     Text,
     Uuid,
+    and_,
     bindparam,
     column,
     literal_column,
+    select,
 )
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -138,7 +140,7 @@ def _now_sqlite(element: now, compiler: SQLCompiler, **kw: Any) -> str:
 
 
 class later(FunctionElement[datetime]):  # noqa: N801 - as above
-    """The database's clock plus a number of seconds, of which there may be a fraction."""
+    """An instant plus a number of seconds, of which there may be a fraction."""
 
     type = Timestamp()
     inherit_cache = True
@@ -146,14 +148,14 @@ class later(FunctionElement[datetime]):  # noqa: N801 - as above
 
 @compiles(later, "postgresql")
 def _later_postgresql(element: later, compiler: SQLCompiler, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return f"statement_timestamp() + make_interval(secs => CAST({seconds} AS double precision))"
+    instant, seconds = (compiler.process(each, **kw) for each in element.clauses)
+    return f"{instant} + make_interval(secs => CAST({seconds} AS double precision))"
 
 
 @compiles(later, "sqlite")
 def _later_sqlite(element: later, compiler: SQLCompiler, **kw: Any) -> str:
-    seconds = compiler.process(element.clauses, **kw)
-    return f"{_SQLITE_NOW} + CAST(ROUND({seconds} * 1000) AS INTEGER)"
+    instant, seconds = (compiler.process(each, **kw) for each in element.clauses)
+    return f"{instant} + CAST(ROUND({seconds} * 1000) AS INTEGER)"
 
 
 class seconds_until(FunctionElement[float]):  # noqa: N801 - as above
@@ -207,6 +209,48 @@ def _latest_postgresql(element: latest, compiler: SQLCompiler, **kw: Any) -> str
 @compiles(latest, "sqlite")
 def _latest_sqlite(element: latest, compiler: SQLCompiler, **kw: Any) -> str:
     return f"MAX({compiler.process(element.clauses, **kw)})"
+
+
+class _Among(FunctionElement[Any]):
+    """A column's value is one of those of a subquery. Arguments: the column, the subquery."""
+
+    type: TypeEngine[Any] = NullType()  # a Boolean would be compared with 1 on SQLite, and lose its index
+    inherit_cache = True
+
+
+@compiles(_Among, "postgresql")
+def _among_postgresql(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, subquery = (compiler.process(each, **kw) for each in element.clauses)
+    # An array, so that the planner counts on a few values and goes by the column's index. It does not know how
+    # many rows a parameter makes, expects a hundred, and would rather scan a table of some thousand rows.
+    return f"{column} = ANY (ARRAY{subquery})"
+
+
+@compiles(_Among, "sqlite")
+def _among_sqlite(element: _Among, compiler: SQLCompiler, **kw: Any) -> str:
+    column, subquery = (compiler.process(each, **kw) for each in element.clauses)
+    return f"{column} IN {subquery}"
+
+
+def among(column: ColumnElement[Any], values: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column's value is one of those in a column of ``rows``; its table is reached by an index."""
+    return _Among(column, select(values).correlate(None).scalar_subquery())
+
+
+class _Reached(_Among):
+    """Says the same beside a join on that column, which SQLite does not need to be told."""
+
+    inherit_cache = True
+
+
+@compiles(_Reached, "sqlite")
+def _reached_sqlite(element: _Reached, compiler: SQLCompiler, **kw: Any) -> str:
+    return "TRUE"
+
+
+def matching(column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Joins a table to ``rows`` by a column's value; the table is reached by an index."""
+    return and_(column == value, _Reached(column, select(value).correlate(None).scalar_subquery()))
 
 
 class _Rows(FunctionElement[Any]):

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Insert, NullPool, Select, bindparam, create_engine, event, select, update
+from sqlalchemy import Connection, Insert, NullPool, Select, bindparam, create_engine, event, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import statements as sql
-from jobctl.storage.records import JobRow
-from jobctl.storage.spelling import now
-from jobctl.storage.store import CLOSED, LOST, WORK, Store, Watch, claimed_rows, id_rows, type_rows
-from jobctl.storage.tables import job
+from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
+from jobctl.storage.spelling import among, matching, now
+from jobctl.storage.store import JsonRow, Store, Watch, claimed_rows, id_rows, type_rows
+from jobctl.storage.tables import current, job
 
 BUSY_TIMEOUT = 10.0
 """Seconds that a writer waits for another."""
@@ -26,33 +27,50 @@ BUSY_TIMEOUT = 10.0
 LOOK_EVERY = 0.002
 """Seconds between two looks at data_version, which costs a few microseconds: no system call in WAL mode."""
 
-INSERT_JOBS = (
-    sqlite_insert(job).from_select(sql.NEW_JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
-)
+INSERT_JOBS = sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
 
-TAKE_WRITE_LOCK = update(job).values(id=job.c.id).where(job.c.id == bindparam("nobody"))
+INSERT_CURRENT = insert(current).from_select(sql.CURRENT_COLUMNS, sql.new_current(job))
 
-ROOTS = select(job.c.id).where(job.c.id.in_(select(sql.IDS.c.id)), job.c.chain_index == 0)
+TAKE_WRITE_LOCK = update(current).values(attempt=current.c.attempt).where(current.c.chain_id == bindparam("nobody"))
 
 LANES = select(sql.LANES.c.type_name, sql.LANES.c.priority).where(sql.LANES.c.priority.is_not(None))
 
 CANDIDATES = (
-    select(job.c.scheduled_at, job.c.id)
+    select(current.c.scheduled_at, current.c.chain_id)
     .where(
-        job.c.type_name == bindparam("type_name"),
-        job.c.priority == bindparam("priority"),
-        job.c.status == sql.PENDING,
-        job.c.scheduled_at <= now(),
+        current.c.type_name == bindparam("type_name"),
+        current.c.priority == bindparam("priority"),
+        current.c.status == sql.PENDING,
+        current.c.scheduled_at <= now(),
     )
-    .order_by(job.c.scheduled_at, job.c.id)
+    .order_by(current.c.scheduled_at, current.c.chain_id)
     .limit(bindparam("most"))
 )
 
 CLAIM = (
-    update(job)
+    update(current)
     .values(sql.lease_values())
-    .where(job.c.id.in_(select(sql.IDS.c.id)), job.c.type_name == sql.TYPES.c.type_name)
-    .returning(*sql.CLAIMED)
+    .where(among(current.c.chain_id, sql.IDS.c.id), current.c.type_name == sql.TYPES.c.type_name)
+)
+
+CLAIMED = (
+    select(
+        job.c.id,
+        job.c.chain_id,
+        job.c.chain_index,
+        job.c.chain_type,
+        job.c.type_name,
+        current.c.priority,
+        current.c.attempt,
+        job.c.blocker_count,
+        job.c.created_at,
+        current.c.scheduled_at,
+        current.c.leased_until,
+        job.c.input,
+        current.c.last_error,
+    )
+    .join_from(sql.IDS, current, matching(current.c.chain_id, sql.IDS.c.id))
+    .join(job, job.c.id == current.c.job_id)
 )
 
 
@@ -141,38 +159,38 @@ class SqliteStore(Store):
                 conn.exec_driver_sql(statement)
                 statement = ""
 
-    def lock_roots(self, conn: Connection, chain_ids: Iterable[str]) -> set[str]:
+    def lock(self, conn: Connection, chain_ids: Iterable[str]) -> dict[str, Locked]:
         """Differs because SQLite locks the whole file: a write that changes nothing takes the lock.
 
         On a connection of jobctl's the transaction has it already; on a caller's it may not.
         """
-        wanted = set(chain_ids)
-        if not wanted:
-            return set()
         conn.execute(TAKE_WRITE_LOCK, {"nobody": ""})
-        return {id_ for (id_,) in conn.execute(ROOTS, {"ids": id_rows(wanted)})}
+        return super().lock(conn, chain_ids)
 
     def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
         """Differs because whoever writes holds the whole file."""
         return statement
 
+    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
+        """Differs because SQLite inserts into one table at a time."""
+        inserted = self.insert_successors(conn, jobs)
+        if len(inserted) == len(jobs):  # else an id is taken, and nothing is kept
+            conn.execute(INSERT_CURRENT, {"jobs": json.dumps(jobs)})
+        return inserted
+
     def claim(
         self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
     ) -> list[JobRow]:
-        """Differs because SQLite has no LATERAL; in process, a question per type and priority costs no round trip."""
+        """Differs because SQLite has no LATERAL and its RETURNING knows one table; questions are cheap in process."""
         found: list[tuple[int, Any, str]] = []
         for type_name, priority in conn.execute(LANES, {"types": type_rows(types)}).all():
             parameters = {"type_name": type_name, "priority": priority, "most": limit}
             found += [(-priority, due, id_) for due, id_ in conn.execute(CANDIDATES, parameters)]
         if not found:
             return []
-        parameters = {
-            "ids": id_rows(id_ for _, _, id_ in sorted(found)[:limit]),
-            "types": type_rows(types),
-            "claim_worker": worker,
-            "claim_lease": lease,
-        }
-        return claimed_rows(conn.execute(CLAIM, parameters), worker=worker, lease=lease)
+        ids = id_rows(id_ for _, _, id_ in sorted(found)[:limit])
+        conn.execute(CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
+        return claimed_rows(conn.execute(CLAIMED, {"ids": ids}), worker=worker, lease=lease)
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         """Differs because every commit changes data_version, which is what others watch."""

@@ -1,28 +1,32 @@
 """The port: what the use cases ask of a database; postgres.py and sqlite.py differ where they must.
 
 Every method takes a connection inside a transaction and a batch of any size; nothing here commits.
-Locks are taken in one order, so that writers cannot deadlock: roots of chains by id, then those chains' jobs,
-then the jobs that wait for them by id. Whoever only takes what is free (claim, reap, renew) skips what is locked.
+Locks are taken in one order, so that writers cannot deadlock: chains by id, then the chains that wait for them by id.
+Whoever only takes what is free (claim, reap, renew) skips what is locked.
 """
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import Connection, Engine, Insert, Row, Select
 
 from jobctl.errors import DuplicateIdError, JobctlError, NotFoundError, UsageError
+from jobctl.model import Schedule
+from jobctl.storage import queries
 from jobctl.storage import statements as sql
 from jobctl.storage.records import (
+    WORK,
     Complete,
     Continue,
     Due,
     Held,
     JobRow,
+    Locked,
     NewJob,
     Outcome,
     Postpone,
@@ -32,8 +36,8 @@ from jobctl.storage.records import (
     Settlement,
 )
 
-WORK, CLOSED, LOST = "jobctl_work", "jobctl_closed", "jobctl_lost"
-"""What other processes are told: jobs of this type wait; a chain closed; this running job was settled by hand."""
+JsonRow = dict[str, Any]
+"""A row of a parameter that statements take as JSON."""
 
 
 class Watch(Protocol):
@@ -129,15 +133,12 @@ class Store(ABC):
     # --- what differs --------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def lock_roots(self, conn: Connection, chain_ids: Iterable[str]) -> set[str]:
-        """Lock the first jobs of these chains, in the order of their ids; returns those that exist.
-
-        In a statement of its own: what is read afterwards is then newer than the lock.
-        """
+    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+        """The statement, locking the rows of jobctl_current that it reads."""
 
     @abstractmethod
-    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
-        """The statement, locking the jobs that it reads."""
+    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
+        """Insert the first jobs of chains; returns the ids of those that were not taken."""
 
     @abstractmethod
     def claim(
@@ -155,7 +156,23 @@ class Store(ABC):
 
     @abstractmethod
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
-        """Tell other processes, once the transaction has committed."""
+        """Tell other processes, once the transaction has committed: payloads by channel."""
+
+    # --- locking -------------------------------------------------------------------------------------------------
+
+    def lock(self, conn: Connection, chain_ids: Iterable[str]) -> dict[str, Locked]:
+        """Lock those of these chains that are open, in the order of their ids; returns their current jobs.
+
+        In a statement of its own: what is read afterwards is then newer than the lock.
+        """
+        ids = id_rows(chain_ids)
+        return {row.chain_id: Locked(*row) for row in conn.execute(self.for_update(sql.CURRENT), {"ids": ids})}
+
+    def lock_last(self, conn: Connection, chain_id: str) -> JobRow | None:
+        """Lock a chain if it is open, and read its last job; None when there is no such chain."""
+        self.lock(conn, [chain_id])
+        row = conn.execute(queries.LAST_JOB, {"chain_id": chain_id}).one_or_none()
+        return None if row is None else job_row(row)
 
     # --- starting ------------------------------------------------------------------------------------------------
 
@@ -169,33 +186,25 @@ class Store(ABC):
         """
         if not jobs:
             return
-        self.lock_roots(conn, {each for job in jobs for each in job.blocked_by})
-        self._insert(conn, jobs)
+        blockers = {each for job in jobs for each in job.blocked_by}
+        self._insert(conn, jobs, self.lock(conn, blockers) if blockers else {}, self.insert_chains)
         self.notify(conn, {WORK: {job.type_name for job in jobs}})
 
-    def _insert(self, conn: Connection, jobs: Sequence[NewJob]) -> None:
-        """Insert jobs whose blockers' roots are locked."""
+    def _insert(
+        self,
+        conn: Connection,
+        jobs: Sequence[NewJob],
+        open_chains: Mapping[str, Locked],
+        insert: Callable[[Connection, Sequence[JsonRow]], set[str]],
+    ) -> list[JsonRow]:
+        """Insert jobs whose blockers are locked as far as they are open; returns them as rows for a parameter."""
         for job in jobs:
             if job.chain_id in job.blocked_by:
                 raise UsageError(f"the chain {job.chain_id} cannot wait for itself")
-        tails = self._tails(conn, {each for job in jobs for each in job.blocked_by})
-        rows = [
-            {
-                "id": job.id,
-                "chain_id": job.chain_id,
-                "chain_index": job.chain_index,
-                "chain_type": job.chain_type,
-                "type_name": job.type_name,
-                "status": "pending" if all(tails[each] == "completed" for each in job.blocked_by) else "blocked",
-                "priority": job.priority,
-                "blocker_count": len(job.blocked_by),
-                "after_seconds": job.schedule.after_seconds,
-                "at_seconds": None if job.schedule.at is None else job.schedule.at.timestamp(),
-                "input": job.input,
-            }
-            for job in jobs
-        ]
-        inserted = {id_ for (id_,) in conn.execute(self.insert_jobs, {"jobs": json.dumps(rows)})}
+        blockers = {each for job in jobs for each in job.blocked_by}
+        waited_for = self._uncompleted(conn, blockers, open_chains) if blockers else set()
+        rows = [_new_job_row(job, "blocked" if waited_for.intersection(job.blocked_by) else "pending") for job in jobs]
+        inserted = insert(conn, rows)
         taken = next((job.id for job in jobs if job.id not in inserted), None)
         if taken is not None or len(inserted) < len(jobs):
             taken = taken or next(job.id for job in jobs if [each.id for each in jobs].count(job.id) > 1)
@@ -207,62 +216,73 @@ class Store(ABC):
         ]
         if edges:
             conn.execute(sql.INSERT_BLOCKERS, {"edges": json.dumps(edges)})
+        return rows
 
-    def _tails(self, conn: Connection, chain_ids: set[str]) -> dict[str, str]:
-        """The statuses of the chains' last jobs; their roots are locked."""
-        if not chain_ids:
-            return {}
-        tails = {row.chain_id: row.status for row in conn.execute(sql.OPEN_ROOTS, {"ids": id_rows(chain_ids)})}
-        for missing in sorted(chain_ids - tails.keys()):
+    def insert_successors(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
+        """Insert jobs that are no chain's first; returns the ids of those that were not taken."""
+        return {id_ for (id_,) in conn.execute(self.insert_jobs, {"jobs": json.dumps(jobs)})}
+
+    def _uncompleted(self, conn: Connection, chain_ids: set[str], open_chains: Mapping[str, Locked]) -> set[str]:
+        """Those of these chains that have not completed; the open ones are locked."""
+        maybe_closed = chain_ids - open_chains.keys()
+        if not maybe_closed:
+            return chain_ids
+        found = conn.execute(sql.CLOSED, {"ids": id_rows(maybe_closed)})
+        ends = {row.id: row.status for row in found}
+        for missing in sorted(maybe_closed - ends.keys()):
             raise NotFoundError(f"there is no chain {missing} to wait for", id=missing)
-        return tails
+        return chain_ids - {id_ for id_, status in ends.items() if status == "completed"}
 
     # --- settling ------------------------------------------------------------------------------------------------
 
-    def lock_current(self, conn: Connection, chain_id: str) -> JobRow | None:
-        """Lock a chain and its current job, and read that job; None when there is no such chain."""
-        if not self.lock_roots(conn, [chain_id]):
-            return None
-        row = conn.execute(self.for_update(sql.CURRENT_JOB), {"chain_id": chain_id}).one()
-        return job_row(row)
-
     def settle(self, conn: Connection, settlements: Sequence[Settlement]) -> Settled:
         """Settle jobs that are held by their leases; those that are not held any more are left as they are.
+
+        Tells nobody: what to tell whom is the caller's to decide.
 
         Raises:
             NotFoundError: A successor's blocker does not exist.
             UsageError: A successor would wait for its own chain.
         """
         if not settlements:
-            return Settled(frozenset())
-        successors = {
-            each.held.id: each.outcome.successor for each in settlements if isinstance(each.outcome, Continue)
-        }
-        self.lock_roots(
+            return Settled()
+        successors = [each.outcome.successor for each in settlements if isinstance(each.outcome, Continue)]
+        locked = self.lock(
             conn,
-            {each.held.chain_id for each in settlements}
-            | {chain for job in successors.values() for chain in job.blocked_by},
+            {each.held.chain_id for each in settlements} | {chain for job in successors for chain in job.blocked_by},
         )
-        parameters = {"outcomes": json.dumps([_outcome_row(each.held, each.outcome) for each in settlements])}
-        won = {id_ for (id_,) in conn.execute(sql.SETTLE, parameters)}
-        winners = [each for each in settlements if each.held.id in won]
+        winners = [each for each in settlements if _is_held(locked.get(each.held.chain_id), each.held)]
+        won = frozenset(each.held.id for each in winners)
+        results = [_result_row(each) for each in winners if isinstance(each.outcome, Complete | Continue)]
+        if results:
+            conn.execute(sql.INSERT_SETTLED, {"results": json.dumps(results)})
+        work = self._go_on(conn, winners, locked)
+        completed = {each.held.chain_id for each in winners if isinstance(each.outcome, Complete)}
+        if completed:
+            conn.execute(sql.DELETE_CURRENT, {"ids": id_rows(completed)})
+            work |= self._unblock(conn, completed)
+        failed = any(isinstance(each.outcome, Retry) and each.outcome.delay is None for each in winners)
+        return Settled(won, frozenset(work), bool(completed) or failed)
+
+    def _go_on(self, conn: Connection, winners: Sequence[Settlement], locked: Mapping[str, Locked]) -> set[str]:
+        """Move the chains on that do not end; returns the types of what is next."""
+        next_jobs = [each.outcome.successor for each in winners if isinstance(each.outcome, Continue)]
+        inserted = (
+            {row["chain_id"]: row for row in self._insert(conn, next_jobs, locked, self.insert_successors)}
+            if next_jobs
+            else {}
+        )
+        moves = [
+            _move_row(each.outcome, locked[each.held.chain_id], inserted.get(each.held.chain_id))
+            for each in winners
+            if not isinstance(each.outcome, Complete)
+        ]
+        if moves:
+            conn.execute(sql.MOVE_CURRENT, {"moves": json.dumps(moves)})
         failures = [_failure_row(each.held, each.outcome.error) for each in winners if isinstance(each.outcome, Retry)]
         if failures:
             conn.execute(sql.INSERT_ERRORS, {"errors": json.dumps(failures)})
-        next_jobs = [successors[each.held.id] for each in winners if each.held.id in successors]
-        if next_jobs:
-            self._insert(conn, next_jobs)
-        finished = {each.held.chain_id for each in winners if isinstance(each.outcome, Complete)}
-        work = {job.type_name for job in next_jobs} | self._unblock(conn, finished)
-        work |= {each.held.type_name for each in winners if isinstance(each.outcome, Postpone | Retry)}
-        told: dict[str, Iterable[str]] = {}
-        if work:
-            told[WORK] = work
-        if finished or any(isinstance(each.outcome, Retry) and each.outcome.delay is None for each in winners):
-            told[CLOSED] = {""}  # whoever waits for a chain waits no longer when it has failed
-        if told:
-            self.notify(conn, told)
-        return Settled(frozenset(won), frozenset(work))
+        return {row["type_name"] for row in moves if row["status"] == "pending"}
 
     def _unblock(self, conn: Connection, completed: set[str]) -> set[str]:
         """Free the jobs that waited for these chains alone; returns their types.
@@ -270,8 +290,6 @@ class Store(ABC):
         The waiting jobs are locked by a statement before the one that checks: two chains that complete at once
         would each see the other open, and nobody would free the job that waits for both.
         """
-        if not completed:
-            return set()
         dependents = self.for_update(sql.DEPENDENTS)
         waiting = [id_ for (id_,) in conn.execute(dependents, {"ids": id_rows(completed)})]
         if not waiting:
@@ -315,23 +333,22 @@ class Store(ABC):
         """Give back jobs whose leases ran out, except the caller's own."""
         held = json.dumps([{"lease": lease} for lease in own_leases])
         expired = self.for_update(sql.EXPIRED, skip_locked=True)
-        workers = {row.id: row.worker for row in conn.execute(expired, {"held": held, "most": limit})}
-        if not workers:
+        reaped = [Reaped(*row) for row in conn.execute(expired, {"held": held, "most": limit})]
+        if not reaped:
             return []
-        errors = [
-            {"job_id": id_, "error": f"the lease ran out: nothing was heard of worker {worker}"}
-            for id_, worker in workers.items()
+        failures = [
+            {
+                "chain_id": each.chain_id,
+                "job_id": each.id,
+                "attempt": each.attempt,
+                "worker": each.worker,
+                "error": f"the lease ran out: nothing was heard of worker {each.worker}",
+            }
+            for each in reaped
         ]
-        found = conn.execute(sql.REAP, {"errors": json.dumps(errors)}).all()
-        reaped = [Reaped(row.id, row.chain_id, row.type_name, row.attempt, workers[row.id]) for row in found]
-        texts = {each["job_id"]: each["error"] for each in errors}
-        if reaped:
-            history = [
-                {"job_id": each.id, "attempt": each.attempt, "worker": each.worker, "error": texts[each.id]}
-                for each in reaped
-            ]
-            conn.execute(sql.INSERT_ERRORS, {"errors": json.dumps(history)})
-            self.notify(conn, {WORK: {each.type_name for each in reaped}})
+        conn.execute(sql.REAP, {"reaped": json.dumps(failures)})
+        conn.execute(sql.INSERT_ERRORS, {"errors": json.dumps(failures)})
+        self.notify(conn, {WORK: {each.type_name for each in reaped}})
         return reaped
 
     def release(self, conn: Connection, held: Iterable[Held]) -> set[str]:
@@ -341,7 +358,7 @@ class Store(ABC):
         """
         held = list(held)
         parameters = {"held": held_rows(held, {})}
-        free = {row.id for row in conn.execute(self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
+        free = {id_ for (id_,) in conn.execute(self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
         if not free:
             return free
         parameters = {"held": held_rows([each for each in held if each.id in free], {})}
@@ -356,9 +373,8 @@ class Store(ABC):
         """
         held = list(held)
         parameters = {"held": held_rows(held, seconds)}
-        free = [row.id for row in conn.execute(self.for_update(sql.RENEWABLE, skip_locked=True), parameters)]
-        free_set = set(free)
-        chosen = [each for each in held if each.id in free_set]
+        free = {id_ for (id_,) in conn.execute(self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
+        chosen = [each for each in held if each.id in free]
         renewed = {id_ for (id_,) in conn.execute(sql.RENEW, {"held": held_rows(chosen, seconds)})} if chosen else set()
         passed_over = {each.id: each.lease for each in held if each.id not in renewed}
         states = self.states(conn, passed_over)
@@ -383,7 +399,10 @@ def type_rows(types: Mapping[str, float]) -> str:
 def held_rows(held: Iterable[Held], seconds: Mapping[str, float]) -> str:
     """The parameter of a statement over held jobs."""
     return json.dumps(
-        [{"id": each.id, "lease": each.lease, "lease_seconds": seconds.get(each.type_name)} for each in held]
+        [
+            {"chain_id": each.chain_id, "lease": each.lease, "lease_seconds": seconds.get(each.type_name)}
+            for each in held
+        ]
     )
 
 
@@ -421,28 +440,60 @@ def job_row(row: Row[Any]) -> JobRow:
     return JobRow(*tuple(row))
 
 
-def _outcome_row(held: Held, outcome: Outcome) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": held.id, "lease": held.lease, "worker": held.worker, "charge": 0}
+def _new_job_row(job: NewJob, status: str) -> JsonRow:
+    return {
+        "id": job.id,
+        "chain_id": job.chain_id,
+        "chain_index": job.chain_index,
+        "chain_type": job.chain_type,
+        "type_name": job.type_name,
+        "status": status,
+        "priority": job.priority,
+        "blocker_count": len(job.blocked_by),
+        **_schedule_row(job.schedule),
+        "input": job.input,
+    }
+
+
+def _schedule_row(schedule: Schedule) -> JsonRow:
+    at = None if schedule.at is None else schedule.at.timestamp()
+    return {"after_seconds": schedule.after_seconds, "at_seconds": at}
+
+
+def _is_held(locked: Locked | None, held: Held) -> bool:
+    """Whether the chain's current job is the one held, by the same claim; by hand, whoever locks it holds it."""
+    if locked is None or locked.job_id != held.id:
+        return False
+    return held.lease is None or locked.lease == held.lease
+
+
+def _result_row(settlement: Settlement) -> JsonRow:
+    held, outcome = settlement.held, settlement.outcome
+    row: JsonRow = {"chain_id": held.chain_id, "worker": held.worker, "status": "continued"}
+    return {**row, "status": "completed", "output": outcome.output} if isinstance(outcome, Complete) else row
+
+
+def _move_row(outcome: Outcome, before: Locked, successor: JsonRow | None) -> JsonRow:
+    """What a chain is to do next: a successor, or its current job again."""
+    if successor is not None:
+        return {**successor, "job_id": successor["id"], "attempt": 0, "input": None}
+    again: JsonRow = {
+        "chain_id": before.chain_id,
+        "job_id": before.job_id,
+        "chain_index": before.chain_index,
+        "type_name": before.type_name,
+        "status": "pending",
+        "priority": before.priority,
+        "attempt": before.attempt,
+    }
     match outcome:
-        case Complete(output):
-            row |= {"status": "completed", "output": output}
-        case Continue():
-            row |= {"status": "continued"}
+        case Retry(error, None):
+            again |= {"status": "failed", "error": error}
         case Retry(error, delay):
-            row |= {
-                "status": "failed" if delay is None else "pending",
-                "error": error,
-                "after_seconds": delay,
-            }
+            again |= {"error": error, "after_seconds": delay}
         case Postpone(schedule):
-            at = None if schedule.at is None else schedule.at.timestamp()
-            row |= {
-                "status": "pending",
-                "after_seconds": schedule.after_seconds,
-                "at_seconds": at,
-                "charge": -1,
-            }
-    return row
+            again |= {"attempt": before.attempt - 1, **_schedule_row(schedule)}
+    return again
 
 
 def _failure_row(held: Held, text: str) -> dict[str, Any]:

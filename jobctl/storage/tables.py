@@ -32,21 +32,43 @@ job = Table(
     Column("chain_index", Integer, nullable=False),
     Column("chain_type", Text, nullable=False),
     Column("type_name", Text, nullable=False),
+    Column("blocker_count", SmallInteger, nullable=False),
+    Column("created_at", Timestamp, nullable=False),
+    Column("dedup_key", Text),
+    Column("input", JsonText, nullable=False),
+)
+
+current = Table(
+    "jobctl_current",
+    metadata,
+    Column("chain_id", Id, primary_key=True),
+    Column("job_id", Id, nullable=False),
+    Column("chain_index", Integer, nullable=False),
+    Column("type_name", Text, nullable=False),
     Column("status", Text, nullable=False),
     Column("priority", SmallInteger, nullable=False),
     Column("attempt", Integer, nullable=False),
-    Column("blocker_count", SmallInteger, nullable=False),
-    Column("created_at", Timestamp, nullable=False),
     Column("scheduled_at", Timestamp, nullable=False),
+    Column("claimed_at", Timestamp),
     Column("lease", Id),
     Column("worker", Text),
     Column("leased_until", Timestamp),
-    Column("completed_at", Timestamp),
-    Column("completed_by", Text),
-    Column("dedup_key", Text),
-    Column("input", JsonText, nullable=False),
-    Column("output", JsonText),
     Column("last_error", Text),
+)
+
+settled = Table(
+    "jobctl_settled",
+    metadata,
+    Column("chain_id", Id, primary_key=True),
+    Column("chain_index", Integer, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("scheduled_at", Timestamp, nullable=False),
+    Column("claimed_at", Timestamp),
+    Column("completed_at", Timestamp, nullable=False),
+    Column("completed_by", Text),
+    Column("output", JsonText),
 )
 
 blocker = Table(

@@ -186,9 +186,9 @@ def test_job_never_has_two_successors(one, postgres_url):
         current.continue_with("b")
     with psycopg.connect(postgres_url) as conn, pytest.raises(psycopg.errors.UniqueViolation, match="jobctl_job_chain"):
         conn.execute(
-            "INSERT INTO jobctl_job (id, chain_id, chain_index, chain_type, type_name, status, priority, created_at,"
-            " scheduled_at, input) SELECT gen_random_uuid(), chain_id, chain_index, chain_type, 'c', status, priority,"
-            " created_at, scheduled_at, input FROM jobctl_job WHERE chain_index = 1"
+            "INSERT INTO jobctl_job (id, chain_id, chain_index, chain_type, type_name, created_at, input)"
+            " SELECT gen_random_uuid(), chain_id, chain_index, chain_type, 'c', created_at, input"
+            " FROM jobctl_job WHERE chain_index = 1"
         )
 
 
@@ -250,9 +250,9 @@ def test_settling_waits_for_a_reaper_and_loses(one, worker, postgres_url):
 # --- deadlocks -------------------------------------------------------------------------------------------------------
 
 
-def lock(conn, job_id):
-    """Lock a job's row if it is free; fails at once if it is not."""
-    conn.execute("SELECT id FROM jobctl_job WHERE id = %s FOR UPDATE NOWAIT", [job_id])
+def lock(conn, chain_id):
+    """Lock a chain if it is free; fails at once if it is not."""
+    conn.execute("SELECT 1 FROM jobctl_current WHERE chain_id = %s FOR UPDATE NOWAIT", [chain_id])
 
 
 def test_batches_in_opposite_orders_do_not_deadlock(one, worker, postgres_url):

@@ -22,8 +22,8 @@ from jobctl.errors import (
 from jobctl.ids import new_id
 from jobctl.registry import Registry
 from jobctl.settling import default_actor
+from jobctl.storage.queries import ACTS_OF
 from jobctl.storage.records import Retry
-from jobctl.storage.statements import ACTS_OF
 
 
 @pytest.mark.parametrize("state", ["scheduled", "ready", "running", "failed"])

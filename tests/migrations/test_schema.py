@@ -145,12 +145,20 @@ def test_no_file_is_overlooked():
     assert names == used
 
 
+SETTLED = """
+    INSERT INTO jobctl_settled (chain_id, chain_index, status, priority, attempt, scheduled_at, completed_at)
+    SELECT chain_id, chain_index, '{}', 0, 0, scheduled_at, scheduled_at FROM jobctl_current
+"""
+
+
 @pytest.mark.parametrize(
     ("statement", "constraint"),
     [
-        ("UPDATE jobctl_job SET status = 'other'", "jobctl_job_status"),
-        ("UPDATE jobctl_job SET status = 'running'", "jobctl_job_lease"),
+        ("UPDATE jobctl_current SET status = 'other'", "jobctl_current_status"),
+        ("UPDATE jobctl_current SET status = 'running'", "jobctl_current_lease"),
         ("UPDATE jobctl_job SET chain_index = 1", "jobctl_job_root"),
+        (SETTLED.format("other"), "jobctl_settled_status"),
+        (SETTLED.format("completed"), "jobctl_settled_output"),
     ],
 )
 def test_database_refuses_what_cannot_be(client, store, statement, constraint):

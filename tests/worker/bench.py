@@ -14,6 +14,7 @@ from jobctl.events import Event, Told
 from jobctl.registry import Registry
 from jobctl.storage.spelling import now
 from jobctl.storage.store import Store
+from jobctl.storage.tables import current, settled
 from jobctl.storage.tables import error as error_table
 from jobctl.storage.tables import job as job_table
 
@@ -223,7 +224,7 @@ class Bench:
     def change(self, job_id: str, **values: Any) -> None:
         """Change a job by SQL, which tells nobody."""
         with self.store.transaction() as conn:
-            changed = conn.execute(sa.update(job_table).where(job_table.c.id == job_id).values(**values))
+            changed = conn.execute(sa.update(current).where(current.c.job_id == job_id).values(**values))
             assert changed.rowcount == 1
 
     def make_due(self, job_id: str) -> None:
@@ -232,22 +233,29 @@ class Bench:
 
     def expire(self, job_id: str) -> None:
         """As if nobody had renewed the lease in time."""
-        self.change(job_id, leased_until=job_table.c.created_at)
+        self.change(job_id, leased_until=current.c.scheduled_at)
 
     def steal(self, job_id: str, worker: str = "thief") -> None:
         """Give the lease to another worker, as a claim after it ran out does."""
         other = "01890000-0000-7000-8000-000000000000"
-        self.change(job_id, lease=other, worker=worker, attempt=job_table.c.attempt + 1)
+        self.change(job_id, lease=other, worker=worker, attempt=current.c.attempt + 1)
 
     def give_back(self, job_id: str) -> None:
         """Make a running job ready, as a worker that reaped it does."""
         self.change(job_id, status="pending", lease=None, worker=None, leased_until=None)
 
     def cancel(self, job_id: str) -> None:
-        self.change(job_id, status="cancelled", lease=None, worker=None, leased_until=None, completed_at=now())
+        """As a person who cancels its chain does."""
+        taken = [current.c[name] for name in ("chain_id", "chain_index", "priority", "attempt", "scheduled_at")]
+        columns = [*(each.name for each in taken), "status", "completed_at"]
+        cancelled = sa.select(*taken, sa.literal("cancelled"), now()).where(current.c.job_id == job_id)
+        with self.store.transaction() as conn:
+            conn.execute(sa.insert(settled).from_select(columns, cancelled))
+            assert conn.execute(sa.delete(current).where(current.c.job_id == job_id)).rowcount == 1
 
     def delete(self, job_id: str) -> None:
         with self.store.transaction() as conn:
+            assert conn.execute(sa.delete(current).where(current.c.job_id == job_id)).rowcount == 1
             assert conn.execute(sa.delete(job_table).where(job_table.c.id == job_id)).rowcount == 1
 
     def effects(self, job_id: str | None = None) -> list[str]:
@@ -274,8 +282,8 @@ class Bench:
         """Seconds until a job is due, by the database's clock."""
         with self.store.transaction(read_only=True) as conn:
             due, clock = conn.execute(
-                sa.select(job_table.c.scheduled_at, sa.type_coerce(now(), job_table.c.scheduled_at.type)).where(
-                    job_table.c.id == job_id
+                sa.select(current.c.scheduled_at, sa.type_coerce(now(), current.c.scheduled_at.type)).where(
+                    current.c.job_id == job_id
                 )
             ).one()
         return float((due - clock).total_seconds())

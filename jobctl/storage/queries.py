@@ -1,0 +1,127 @@
+"""The statements that only read, built once. The same on both databases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, func, literal_column, select
+
+from jobctl.storage.spelling import among, now
+from jobctl.storage.statements import IDS, PENDING, word
+from jobctl.storage.tables import act, blocker, current, error, job, settled
+
+
+def _shown_status() -> ColumnElement[str]:
+    """The status in the words that people see."""
+    return case(
+        (settled.c.status.is_not(None), settled.c.status),
+        (current.c.status != PENDING, current.c.status),
+        (current.c.scheduled_at > now(), word("scheduled")),
+        else_=word("ready"),
+    ).label("status")
+
+
+def _either(name: str) -> ColumnElement[Any]:
+    """What is to be done has it, or what came of it."""
+    return func.coalesce(settled.c[name], current.c[name]).label(name)
+
+
+def _settled_of(table: Any) -> ColumnElement[bool]:
+    return and_(settled.c.chain_id == table.c.chain_id, settled.c.chain_index == table.c.chain_index)
+
+
+def _with_state(table: Any) -> FromClause:
+    """A table of jobs with what is to be done, or what came of each."""
+    is_current = and_(current.c.chain_id == table.c.chain_id, current.c.job_id == table.c.id)
+    joined: FromClause = table.outerjoin(current, is_current).outerjoin(settled, _settled_of(table))
+    return joined
+
+
+JOBS = select(
+    job.c.id,
+    job.c.chain_id,
+    job.c.chain_index,
+    job.c.chain_type,
+    job.c.type_name,
+    _shown_status(),
+    _either("priority"),
+    _either("attempt"),
+    job.c.blocker_count,
+    job.c.created_at,
+    _either("scheduled_at"),
+    current.c.lease,
+    current.c.worker,
+    current.c.leased_until,
+    settled.c.completed_at,
+    settled.c.completed_by,
+    job.c.input,
+    settled.c.output,
+    current.c.last_error,
+).select_from(_with_state(job))
+
+JOBS_BY_ID = JOBS.where(among(job.c.id, IDS.c.id))
+JOBS_OF_CHAIN = JOBS.where(job.c.chain_id == bindparam("chain_id")).order_by(job.c.chain_index)
+LAST_JOB = (
+    JOBS.where(job.c.chain_id == bindparam("chain_id")).order_by(job.c.chain_index.desc()).limit(literal_column("1"))
+)
+
+root = job.alias("root")
+tail = job.alias("tail")
+_later = job.alias("later")
+
+_last_id = (
+    select(_later.c.id)
+    .where(_later.c.chain_id == root.c.id)
+    .order_by(_later.c.chain_index.desc())
+    .limit(literal_column("1"))
+    .scalar_subquery()
+)
+
+CHAINS = (
+    select(
+        root.c.id,
+        root.c.type_name,
+        _shown_status(),
+        root.c.input,
+        settled.c.output,
+        root.c.created_at,
+        settled.c.completed_at,
+        tail.c.id.label("job_id"),
+        tail.c.type_name.label("job_type"),
+        _either("scheduled_at"),
+        _either("attempt"),
+        current.c.last_error,
+        _either("priority"),
+        tail.c.chain_index.label("tail_index"),
+    )
+    .join_from(root, tail, tail.c.id == _last_id)
+    .outerjoin(current, current.c.chain_id == root.c.id)
+    .outerjoin(settled, _settled_of(tail))
+    .where(root.c.chain_index == literal_column("0"))
+)
+"""Chains: a root, the last job of its chain, and what is to be done or came of that."""
+
+CHAINS_BY_ID = CHAINS.where(among(root.c.id, IDS.c.id))
+
+BLOCKERS_OF = (
+    select(blocker.c.job_id, blocker.c.chain_id)
+    .where(among(blocker.c.job_id, IDS.c.id))
+    .order_by(blocker.c.job_id, blocker.c.position)
+)
+
+DEPENDENTS_OF = JOBS.where(
+    job.c.id.in_(select(blocker.c.job_id).where(blocker.c.chain_id == bindparam("chain_id")))
+).order_by(job.c.created_at, job.c.id)
+
+ERRORS_OF = (
+    select(error.c.job_id, error.c.attempt, error.c.at, error.c.worker, error.c.error)
+    .join(job, job.c.id == error.c.job_id)
+    .where(job.c.chain_id == bindparam("chain_id"))
+    .order_by(error.c.id)
+)
+
+ACTS_OF = (
+    select(act.c.job_id, act.c.at, act.c.action, act.c.actor, act.c.origin, act.c.note, act.c.details)
+    .where(act.c.chain_id == bindparam("chain_id"))
+    .order_by(act.c.id)
+)
