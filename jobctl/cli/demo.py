@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from jobctl.cli.command import command
@@ -36,6 +35,8 @@ def demo(run: Run, json: Json = False) -> None:
     given = run.common.database
     if given is not None and not given.startswith("postgres"):
         raise UsageError("the demo makes an SQLite file of its own: give --database postgresql://… or leave it out")
+    from tempfile import TemporaryDirectory
+
     from jobctl.cli.stage import Interruptions, stage
     from jobctl.storage.scratch import scratch_database
 

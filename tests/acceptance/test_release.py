@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import sys
 import tarfile
 import zipfile
@@ -506,3 +507,26 @@ def test_wheel_has_the_example(artefacts: Path):
     """The wheel holds the module that the demo plays, as it stands among the examples."""
     with zipfile.ZipFile(artefacts / WHEEL) as archive:
         assert archive.read("jobctl/examples/approval.py") == (ROOT / "examples" / "approval.py").read_bytes()
+
+
+def test_script(environment: dict[str, str], tmp_path: Path):
+    """The example's script plays all of it with real commands, shows the files and the row, and leaves nothing."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    done = subprocess.run(
+        [ROOT / "examples" / "release_demo.sh"],
+        env={**environment, "PYTHON": sys.executable, "TMPDIR": str(temporary), "JOBCTL_DATABASE": "sqlite:///no/such"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "$ jobctl complete $id --expect release.await-approval --continue release.publish" in done.stdout
+    assert "(exit code 4)\n" in done.stdout
+    last = done.stdout.splitlines()[-1]
+    assert last.startswith(f"('jobctl', '{__version__}', ")
+    assert WHEEL in last
+    assert SDIST in last
+    assert list(temporary.iterdir()) == []
