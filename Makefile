@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help test check clean
+.PHONY: help demo test check clean
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -13,6 +13,10 @@ $(VENV)/ready: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --group dev
 	touch $@
+
+demo: $(VENV)/ready  ## the approval workflow and a release, played for real on SQLite
+	$(BIN)/jobctl demo
+	PYTHON=$(CURDIR)/$(BIN)/python examples/release_demo.sh
 
 test: $(VENV)/ready  ## the tests, on PostgreSQL and SQLite
 	$(BIN)/python -m pytest --numprocesses auto

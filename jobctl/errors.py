@@ -139,11 +139,11 @@ class SchemaTooNewError(SchemaError):
 
 
 class UnsuccessfulError(JobctlError):
-    """The answer to the question asked is no: an awaited chain failed or was cancelled."""
+    """The answer to the question asked is no: an awaited chain failed or was cancelled, or did not end as it should."""
 
     exit_code = 8
 
-    def __init__(self, message: str, *, id: str, status: str) -> None:  # noqa: A002 - as above
+    def __init__(self, message: str, *, id: str | None, status: str | None) -> None:  # noqa: A002 - as above
         super().__init__(message)
         self.id = id
         self.status = status

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, listing, schema, show, start, wait, worker
+from jobctl.cli import complete, demo, listing, schema, show, start, wait, worker
 from jobctl.cli.command import Command, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
@@ -34,6 +34,7 @@ COMMANDS: tuple[Command, ...] = (
     wait.wait,
     schema.migrate,
     schema.schema,
+    demo.demo,
 )
 """In the order in which the help lists them."""
 

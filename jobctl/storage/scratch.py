@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from sqlalchemy.exc import ProgrammingError
+
+from jobctl.errors import DatabaseUnavailableError
 from jobctl.storage.migrate import migrate
 from jobctl.storage.open import open_store
 
@@ -32,8 +35,13 @@ def scratch_database(url: str | None) -> Iterator[str]:
     schema = f"jobctl_scratch_{uuid.uuid4().hex[:12]}"
     owner = open_store(url)
     try:
-        with owner.transaction() as conn:
-            conn.exec_driver_sql(f"CREATE SCHEMA {schema}")
+        try:
+            with owner.transaction() as conn:
+                conn.exec_driver_sql(f"CREATE SCHEMA {schema}")
+        except ProgrammingError as error:
+            raise DatabaseUnavailableError(
+                f"no schema can be made in the database {owner.label}: {error.orig}; it takes the right to CREATE there"
+            ) from error
         try:
             made = f"{url}{'&' if '?' in url else '?'}options={quote(f'-csearch_path={schema}', safe='')}"
             _migrate(made)

@@ -132,6 +132,8 @@ def test_examples_run(call: Callable[..., Result], here, monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(here)
     count = 0
     for each in COMMANDS:
+        if each.name == "demo":  # takes seconds: tests/acceptance/test_demo.py
+            continue
         for line, _ in each.examples:
             first, second = (call("start", "await-approval").out.strip() for _ in range(2))
             if each.name == "wait":
