@@ -116,14 +116,7 @@ def _import(name: str, modules: dict[Path, types.ModuleType]) -> types.ModuleTyp
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        is_path = name.endswith(".py") or "/" in name
-        file = Path(name).resolve() if is_path else _file_of(name)
-        if file in modules:
-            return modules[file]
-        module = _import_file(file) if file is not None and is_path else importlib.import_module(name)
-        if file is not None:
-            modules[file] = module
-        return module
+        return _load(name, modules)
     except ProcessorError as error:
         raise ProcessorError(f"the module '{name}' cannot be loaded: {error}") from error
     except ModuleNotFoundError as error:
@@ -135,6 +128,16 @@ def _import(name: str, modules: dict[Path, types.ModuleType]) -> types.ModuleTyp
     except (Exception, SystemExit) as error:  # whatever a module does at import, it is the module's fault
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise ProcessorError(f"the module '{name}' cannot be loaded: {reason}") from error
+
+
+def _load(name: str, modules: dict[Path, types.ModuleType]) -> types.ModuleType:
+    is_path = name.endswith(".py") or "/" in name
+    file = Path(name).resolve() if is_path else _file_of(name)
+    if file is None:
+        return importlib.import_module(name)
+    if file not in modules:
+        modules[file] = _import_file(file) if is_path else importlib.import_module(name)
+    return modules[file]
 
 
 def _file_of(name: str) -> Path | None:
