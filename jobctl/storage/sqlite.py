@@ -106,9 +106,10 @@ class SqliteStore(Store):
             return LockTimeoutError(f"the database {self.path} is busy, try again: {cause}")
         if primary in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
             return UsageError(f"{self.path} is not an SQLite database that can be read: {cause}")
-        if primary in _CHECK or (primary is None and isinstance(cause, sqlite3.OperationalError)):
-            reason = f"the database {self.path} is not available: {cause}"
-            return DatabaseUnavailableError(f"{reason}; {_CHECK.get(primary, _CHECK[sqlite3.SQLITE_CANTOPEN])}")
+        if primary is None and isinstance(cause, sqlite3.OperationalError):
+            primary = sqlite3.SQLITE_CANTOPEN
+        if primary in _CHECK:
+            return DatabaseUnavailableError(f"the database {self.path} is not available: {cause}; {_CHECK[primary]}")
         return None
 
     def exists(self) -> bool:
