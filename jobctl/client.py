@@ -29,6 +29,9 @@ from jobctl.storage.store import Store
 WAIT_POLL = 1.0
 """Seconds between two looks at awaited chains when no notification comes."""
 
+MOST_NAMED = 3
+"""How many of the chains still open an error names in its message; it has all of them as a fact."""
+
 EVERYTHING = ListFilter()
 
 PRIORITIES = range(-1000, 1001)
@@ -231,7 +234,7 @@ class Client:
             chain=chain_of(found.chain),
             jobs=tuple(job_of(row, found.blocker_ids) for row in found.jobs),
             blockers={id_: chain_of(row) for id_, row in found.blockers.items()},
-            dependents=tuple(job_of(row, {}) for row in found.dependents),
+            dependents=tuple(job_of(row, found.blocker_ids) for row in found.dependents),
             errors=tuple(AttemptError(*row) for row in found.errors),
             history=tuple(_act(row) for row in found.acts),
         )
@@ -290,7 +293,7 @@ class Client:
                 next_look = time.monotonic() + WAIT_POLL
                 while (now := time.monotonic()) < next_look and not cancelled():
                     if deadline is not None and now >= deadline:
-                        raise WaitTimeoutError(f"{len(open_)} of {len(wanted)} chains are still open", open=open_)
+                        raise WaitTimeoutError(_still_open(open_, len(wanted)), open=open_)
                     if watch.wait(min(0.1, next_look - now, (deadline or next_look) - now)):
                         break
         finally:
@@ -332,6 +335,13 @@ def _savepoint(conn: Connection, *, needed: bool) -> Iterator[None]:
         return
     with conn.begin_nested():
         yield
+
+
+def _still_open(open_: Sequence[str], awaited: int) -> str:
+    if awaited == 1:
+        return f"the chain {open_[0]} is still open"
+    more = f" and {len(open_) - MOST_NAMED} more" if len(open_) > MOST_NAMED else ""
+    return f"{len(open_)} of {awaited} chains are still open: {', '.join(open_[:MOST_NAMED])}{more}"
 
 
 def _act(row: tuple[Any, ...]) -> Act:

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobctl.errors import UsageError
-from jobctl.model import Backoff
+from jobctl.model import Backoff, parse_duration
 from jobctl.processors import DEFAULT_BACKOFF
 from jobctl.registry import Registry
+
+CONCURRENCY = range(1, 1001)
+MAX_JOBS = range(1, 1_000_000_001)
+SHORTEST_LEASE = "100ms"
+SHORTEST_POLL = "1ms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,16 +43,12 @@ class WorkerOptions:
     backoff: Backoff = DEFAULT_BACKOFF
 
     def __post_init__(self) -> None:
-        if not 1 <= self.concurrency <= 1000:
-            raise UsageError(f"a concurrency of {self.concurrency} is out of range: 1 to 1000")
-        if self.max_jobs is not None and self.max_jobs < 1:
-            raise UsageError(f"a maximum of {self.max_jobs} jobs is out of range: 1 or more")
-        if self.lease < 0.1:
-            raise UsageError(f"a lease of {self.lease:g} s is too short: 100ms or more")
-        if self.poll <= 0:
-            raise UsageError(f"a poll interval of {self.poll:g} s is out of range: more than 0")
-        if self.shutdown_timeout < 0:
-            raise UsageError(f"a shutdown timeout of {self.shutdown_timeout:g} s is out of range: 0 or more")
+        _require_in("concurrency", self.concurrency, CONCURRENCY)
+        if self.max_jobs is not None:
+            _require_in("max_jobs", self.max_jobs, MAX_JOBS)
+        _require_at_least("lease", self.lease, SHORTEST_LEASE)
+        _require_at_least("poll", self.poll, SHORTEST_POLL)
+        _require_at_least("shutdown_timeout", self.shutdown_timeout, "0s")
 
     def leases(self, registry: Registry) -> dict[str, float]:
         """The types to work, and for how many seconds a claim of each holds.
@@ -62,3 +63,13 @@ class WorkerOptions:
         if not wanted:
             raise UsageError("there is no type to work: name at least one")
         return {name: registry[name].lease or self.lease for name in wanted}
+
+
+def _require_in(field: str, value: int, allowed: range) -> None:
+    if value not in allowed:
+        raise UsageError(f"{field}: {value} is out of range: {allowed.start} to {allowed.stop - 1}")
+
+
+def _require_at_least(field: str, seconds: float, least: str) -> None:
+    if not seconds >= parse_duration(least).total_seconds():
+        raise UsageError(f"{field}: {seconds:g} s is too short: {least} or more")

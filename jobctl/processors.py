@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Concatenate, Generic, NoReturn, TypeVar
 
 from jobctl.codecs import PLAIN, Codec, codec_for
 from jobctl.errors import ProcessorError
@@ -98,6 +98,9 @@ class Defaults:
 
 AnyProcessor = Processor[Any, Any]
 
+Handler = Callable[Concatenate[Job[Any], ...], Any]
+"""What the decorator takes, as far as types can tell: the names of the parameters that follow pick the mode."""
+
 
 def processor(
     name: str,
@@ -108,7 +111,7 @@ def processor(
     lease: timedelta | str | float | None = None,
     backoff: Backoff | None = None,
     max_attempts: int | None = None,
-) -> Callable[[Callable[..., Any]], AnyProcessor]:
+) -> Callable[[Handler], AnyProcessor]:
     """Make a function the handler of a job type; its signature picks the mode.
 
     Example:
@@ -134,7 +137,7 @@ def processor(
     if max_attempts is not None and max_attempts < 1:
         raise ProcessorError(f"'{name}': max_attempts must be 1 or more, not {max_attempts}")
 
-    def decorate(handler: Callable[..., Any]) -> AnyProcessor:
+    def decorate(handler: Handler) -> AnyProcessor:
         where = _where(name, handler)
         mode, input_codec, output_codec = _read_signature(name, handler, where)
         return Processor(

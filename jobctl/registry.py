@@ -87,8 +87,9 @@ def load_modules(names: Iterable[str]) -> Registry:
         ProcessorError: A module cannot be imported, holds no processor, or two handle one type.
     """
     found: list[AnyProcessor] = []
+    modules: dict[Path, types.ModuleType] = {}
     for name in names:
-        module = _import(name)
+        module = _import(name, modules)
         here = list(_processors_in(module))
         if not here:
             raise ProcessorError(f"the module '{name}' holds no processor: decorate a function with @processor")
@@ -109,14 +110,13 @@ def _processors_in(module: types.ModuleType) -> Iterable[AnyProcessor]:
             )
 
 
-def _import(name: str) -> types.ModuleType:
+def _import(name: str, modules: dict[Path, types.ModuleType]) -> types.ModuleType:
+    """The module of this name or in this file; ``modules`` holds those loaded before, by file, however named."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        if name.endswith(".py") or "/" in name:
-            return _import_file(Path(name))
-        return importlib.import_module(name)
+        return _load(name, modules)
     except ProcessorError as error:
         raise ProcessorError(f"the module '{name}' cannot be loaded: {error}") from error
     except ModuleNotFoundError as error:
@@ -130,10 +130,31 @@ def _import(name: str) -> types.ModuleType:
         raise ProcessorError(f"the module '{name}' cannot be loaded: {reason}") from error
 
 
+def _load(name: str, modules: dict[Path, types.ModuleType]) -> types.ModuleType:
+    is_path = name.endswith(".py") or "/" in name
+    file = Path(name).resolve() if is_path else _file_of(name)
+    if file is None:
+        return importlib.import_module(name)
+    if file not in modules:
+        modules[file] = _import_file(file) if is_path else importlib.import_module(name)
+    return modules[file]
+
+
+def _file_of(name: str) -> Path | None:
+    """The file that a module of this name is, or would be, imported from."""
+    if name in sys.modules:
+        origin = getattr(sys.modules[name], "__file__", None)
+    else:
+        spec = importlib.util.find_spec(name)
+        origin = spec.origin if spec is not None and spec.has_location else None
+    return None if origin is None else Path(origin).resolve()
+
+
 def _import_file(path: Path) -> types.ModuleType:
-    path = path.resolve()
     if not path.is_file():
         raise ProcessorError(f"there is no file {path}")
+    if path.stem.isidentifier() and _file_of(path.stem) == path:
+        return importlib.import_module(path.stem)  # so that modules which import it have the same processors
     name = f"jobctl_processors_{path.stem}_{abs(hash(str(path))):x}"
     if name in sys.modules:
         return sys.modules[name]

@@ -85,12 +85,15 @@ def input_argument(input_: str | None, pairs: Sequence[str] | None) -> Any:
     return None if input_ is None else json_argument("--input", input_)
 
 
-def duration(option: str, text: str) -> timedelta:
+def duration(option: str, text: str, least: str = "0s") -> timedelta:
     """A duration such as ``2h30m``."""
     try:
-        return parse_duration(text)
+        found = parse_duration(text)
     except UsageError as error:
         raise UsageError(f"{option}: {error}") from error
+    if found < parse_duration(least):
+        raise UsageError(f"{option}: '{text}' is too short: {least} or more")
+    return found
 
 
 def instant(option: str, text: str, say: Say) -> datetime:

@@ -78,19 +78,19 @@ def worker(
     SIGTERM and SIGINT stop it: running jobs may end, the others are given back; a second signal stops at once.
     The exit code is then 143 or 130. With --quiet only what went wrong is logged.
     """
-    from jobctl.options import WorkerOptions
+    from jobctl.options import CONCURRENCY, MAX_JOBS, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
     from jobctl.storage.open import open_store
     from jobctl.worker import Worker
 
     log = parse.one_of("--log-format", log_format, ("human", "json"))
     options = WorkerOptions(
         name=name,
-        concurrency=parse.whole("--concurrency", concurrency),
+        concurrency=parse.whole("--concurrency", concurrency, CONCURRENCY),
         types=parse.names("--types", types) or None,
         drain=drain,
-        max_jobs=None if max_jobs is None else parse.whole("--max-jobs", max_jobs),
-        lease=parse.duration("--lease", lease).total_seconds(),
-        poll=parse.duration("--poll", poll).total_seconds(),
+        max_jobs=None if max_jobs is None else parse.whole("--max-jobs", max_jobs, MAX_JOBS),
+        lease=parse.duration("--lease", lease, SHORTEST_LEASE).total_seconds(),
+        poll=parse.duration("--poll", poll, SHORTEST_POLL).total_seconds(),
         shutdown_timeout=parse.duration("--shutdown-timeout", shutdown_timeout).total_seconds(),
     )
     registry = run.registry(processors)

@@ -95,8 +95,10 @@ def pending(store: Store) -> list[Migration]:
     Raises:
         SchemaTooNewError: A later jobctl migrated it.
     """
-    with store.transaction(read_only=True) as conn:
-        found = found_version(conn)
+    found = 0
+    if store.exists():
+        with store.transaction(read_only=True) as conn:
+            found = found_version(conn)
     _refuse_newer(store, found)
     return [each for each in migrations(store.dialect) if each.version > found]
 

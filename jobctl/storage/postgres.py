@@ -144,10 +144,13 @@ class PostgresStore(Store):
             return None
         state = cause.sqlstate
         reason = " ".join(str(cause).split())
+        unavailable = f"the database {self.label} is not available: {reason}"
         if state is None and isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
-            return DatabaseUnavailableError(f"the database {self.label} is not available: {reason}")
+            return DatabaseUnavailableError(
+                f"{unavailable}; check that the server runs, and that host, port, user, password and database are right"
+            )
         if state is not None and state.startswith(_UNAVAILABLE):
-            return DatabaseUnavailableError(f"the database {self.label} is not available: {reason}")
+            return DatabaseUnavailableError(f"{unavailable}; check the server's log, and try again")
         if state in _TRY_AGAIN:
             return LockTimeoutError(f"the database {self.label} is busy, try again: {reason}")
         return None

@@ -74,14 +74,15 @@ def detail(conn: Connection, chain_id: str) -> Detail | None:
         return None
     asked = {"chain_id": chain_id}
     own = [job_row(row) for row in conn.execute(queries.JOBS_OF_CHAIN, asked)]
-    waits = blocker_ids(conn, own)
-    blockers = {each for ids in waits.values() for each in ids}
+    dependents = [job_row(row) for row in conn.execute(queries.DEPENDENTS_OF, asked)]
+    waits = blocker_ids(conn, [*own, *dependents])
+    blockers = {each for row in own for each in waits.get(row.id, ())}
     return Detail(
         chain=chain,
         jobs=own,
         blocker_ids=waits,
         blockers=chains(conn, blockers) if blockers else {},
-        dependents=[job_row(row) for row in conn.execute(queries.DEPENDENTS_OF, asked)],
+        dependents=dependents,
         errors=[tuple(row) for row in conn.execute(queries.ERRORS_OF, asked)],
         acts=[tuple(row) for row in conn.execute(queries.ACTS_OF, asked)],
     )

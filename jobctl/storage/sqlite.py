@@ -73,6 +73,15 @@ CLAIMED = (
     .join(job, job.c.id == current.c.job_id)
 )
 
+_CHECK = {
+    sqlite3.SQLITE_CANTOPEN: "check that it names a file, in a folder that you may write to",
+    sqlite3.SQLITE_IOERR: "check the disk that it is on",
+    sqlite3.SQLITE_FULL: "make room on the disk that it is on",
+    sqlite3.SQLITE_READONLY: "check that you may write to the file and to its folder",
+    sqlite3.SQLITE_PERM: "check that you may write to the file and to its folder",
+}
+"""What to do about a file that is not available, by SQLite's primary result code."""
+
 
 class SqliteStore(Store):
     """A store in a file. A connection belongs to the thread that opened it, and is closed after use."""
@@ -115,16 +124,20 @@ class SqliteStore(Store):
             return LockTimeoutError(f"the database {self.path} is busy, try again: {cause}")
         if primary in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
             return UsageError(f"{self.path} is not an SQLite database that can be read: {cause}")
-        unavailable = {
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_IOERR,
-            sqlite3.SQLITE_FULL,
-            sqlite3.SQLITE_READONLY,
-            sqlite3.SQLITE_PERM,
-        }
-        if primary in unavailable or (primary is None and isinstance(cause, sqlite3.OperationalError)):
-            return DatabaseUnavailableError(f"the database {self.path} is not available: {cause}")
+        if primary is None and isinstance(cause, sqlite3.OperationalError):
+            primary = sqlite3.SQLITE_CANTOPEN
+        if primary in _CHECK:
+            return DatabaseUnavailableError(f"the database {self.path} is not available: {cause}; {_CHECK[primary]}")
         return None
+
+    def exists(self) -> bool:
+        """Differs because connecting to a file that is not there makes it; an empty one is no database yet."""
+        try:
+            return self.path.stat().st_size > 0
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True  # connecting fails too, and says why
 
     def watch(self, *channels: str) -> Watch:
         return _FileWatch(self.path)

@@ -70,6 +70,10 @@ class Store(ABC):
     def translate(self, error: Exception) -> JobctlError | None:
         """The error that a driver's error means to a caller, or None when it is a defect."""
 
+    def exists(self) -> bool:
+        """Whether there is a database to look into, without making one."""
+        return True  # else connecting fails, and says why
+
     @abstractmethod
     def watch(self, *channels: str) -> Watch:
         """Listen for changes of other connections."""

@@ -31,7 +31,8 @@ def test_show_is_all_that_is_known(client, store):
     assert list(detail.jobs) == [client.get_job(job.id) for job in detail.jobs]
     assert [job.blocker_ids for job in detail.jobs] == [(blocker.id,), (late.id,), ()]
     assert detail.blockers == {blocker.id: client.get(blocker.id), late.id: client.get(late.id)}
-    assert [job.id for job in detail.dependents] == [each.id for each in dependents]
+    assert list(detail.dependents) == [client.get_job(each.id) for each in dependents]
+    assert [job.blocker_ids for job in detail.dependents] == [(late.id, chain.id), (chain.id,)]
     assert [error.error for error in detail.errors] == ["boom"]
     assert [act.action for act in detail.history] == ["continue"]
 

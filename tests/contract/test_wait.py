@@ -141,6 +141,20 @@ def test_timeout(client, store):
     assert no.value.exit_code == 124
 
 
+def test_timeout_names_the_open_chains(client):
+    """The error names one chain, or several up to three and how many more; its facts have all."""
+    chains = [client.start("a").id for _ in range(5)]
+    for awaited, said in (
+        (chains[:1], f"the chain {chains[0]} is still open"),
+        (chains[:2], f"2 of 2 chains are still open: {chains[0]}, {chains[1]}"),
+        (chains, f"5 of 5 chains are still open: {', '.join(chains[:3])} and 2 more"),
+    ):
+        with pytest.raises(WaitTimeoutError) as no:
+            client.wait(awaited, timeout="0s")
+        assert str(no.value) == said
+        assert no.value.open == awaited
+
+
 def test_no_time_at_all(client, store):
     """With no time at all it looks once: closed chains are returned, others time out at once."""
     chain = client.start("a")

@@ -56,6 +56,22 @@ def test_migrate_applies_all_once(empty):
     check_schema(empty)
 
 
+def test_pending_makes_no_file(empty_sqlite_url, tmp_path):
+    """Asking what is pending in an SQLite file that does not exist, or is empty, neither makes nor fills it."""
+    wanted = list(migrations("sqlite"))
+    file = tmp_path / "jobctl.db"
+    for url in (empty_sqlite_url, f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}"):
+        store = open_store(url)
+        assert pending(store) == wanted
+        assert list(tmp_path.iterdir()) == []
+        store.close()
+    file.touch()
+    store = open_store(empty_sqlite_url)
+    assert pending(store) == wanted
+    store.close()
+    assert [(each.name, each.stat().st_size) for each in tmp_path.iterdir()] == [("jobctl.db", 0)]
+
+
 def test_pending_changes_nothing(empty):
     """Asking what is pending makes no table."""
     pending(empty)

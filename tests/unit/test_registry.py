@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import sys
 from pathlib import Path
 
@@ -60,6 +61,39 @@ def test_file_is_loaded_once(here):
     """A file named twice, however it is written, is one module and no conflict with itself."""
     write(here / "file.py", HANDLER.format(name="one"))
     assert list(load_modules(["file.py", "./file.py", str(here / "file.py")])) == ["one"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["hand.py", "hand"],
+        ["hand", "hand.py"],
+        ["./hand.py", "everything"],
+        ["everything", "hand.py", "hand"],
+        ["slices/two.py", "slices.two"],
+        ["slices.two", "slices/two.py"],
+    ],
+)
+def test_module_is_loaded_once_by_name_and_path(here, names):
+    """A module named both by its name and by its file is loaded once, and is no conflict with itself."""
+    counting = "import builtins\nbuiltins.loaded = getattr(builtins, 'loaded', 0) + 1\n"
+    write(here / "hand.py", counting + HANDLER.format(name="one"))
+    write(here / "everything.py", "from hand import handle as one\n")
+    write(here / "slices" / "__init__.py", "")
+    write(here / "slices" / "two.py", counting + HANDLER.format(name="one"))
+    try:
+        assert list(load_modules(names)) == ["one"]
+        assert builtins.loaded == 1
+    finally:
+        del builtins.loaded
+
+
+def test_file_with_the_name_of_a_module(here):
+    """A file is the one that the path names, though a module of that name is installed, loaded or built in."""
+    for name in ("json", "time", "mypy", "__main__"):
+        write(here / f"{name}.py", HANDLER.format(name=name))
+    found = load_modules(["json.py", "time.py", "mypy.py", "__main__.py"])
+    assert sorted(found) == ["__main__", "json", "mypy", "time"]
 
 
 def test_two_files_of_one_name(here):
