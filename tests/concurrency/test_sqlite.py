@@ -9,7 +9,7 @@ import time
 import pytest
 from sqlalchemy import create_engine, event
 from sqlalchemy.pool import NullPool
-from support import InThread, eventually
+from support import PATIENCE, InThread, eventually
 from working import claim, completed, continued
 
 from jobctl import Status
@@ -44,8 +44,6 @@ with Client(sys.argv[1]) as client:
             print(chain_id, "lost")
 """
 
-pytestmark = pytest.mark.xfail(reason="the waiting side is not seen within its time on a busy machine", strict=False)
-
 
 @pytest.fixture
 def client(sqlite_url, open_client):
@@ -79,7 +77,7 @@ def run_into(store, call):
             return call(conn)
 
     running = InThread(work)
-    assert begins.wait(10)
+    assert begins.wait(PATIENCE)
     return running
 
 
