@@ -181,7 +181,9 @@ def _file(line: int, kind: str, body: Sequence[str]) -> File:
 def _refuse_inline(text: str, commands: Sequence[Command]) -> None:
     """A command line in the running text must be one that is run elsewhere, or the beginning of one."""
     outside = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
-    for span in re.findall(r"`([^`\n]+)`", outside):
+    if outside.count("`") % 2:
+        raise BadReadmeError("a ` in the running text has no partner")
+    for span in re.findall(r"`([^`]+)`", " ".join(outside.split())):
         if re.match(r"(jobctl|python|pip|make|git) ", span) and not any(span in each.text for each in commands):
             raise BadReadmeError(f"`{span}` is not run anywhere in README.md")
 

@@ -119,6 +119,8 @@ def test_first_screen():
         "```python\nimport jobctl\n```\n",
         "```python\n# approval.txt\nimport jobctl\n```\n",
         "say `jobctl list` and see\n",
+        "say `jobctl\nlist` and see\n",
+        "say `jobctl` list` and see\n",
     ],
 )
 def test_nothing_can_be_skipped(text: str):
