@@ -104,7 +104,7 @@ class RefusedError(Exception):
 
 
 @processor("release.check", continues=("release.await-approval",), max_attempts=10)
-def check(job: Job[Request]) -> dict | Continuation:
+def check(job: Job[Request]) -> dict[str, object] | Continuation:
     """Check what is to be released, and ask for an approval."""
     try:
         release = read_release(job.input)
@@ -114,13 +114,13 @@ def check(job: Job[Request]) -> dict | Continuation:
 
 
 @processor("release.await-approval", entry=False, continues=("release.publish",))
-def await_approval(job: Job[Release]) -> dict:
+def await_approval(job: Job[Release]) -> dict[str, object]:
     """Run only when nobody settled it before it was due."""
     return rejected("nobody approved it in time")
 
 
 @processor("release.publish", entry=False, continues=())
-def publish(job: Job[Release], attempt: Attempt) -> dict:
+def publish(job: Job[Release], attempt: Attempt) -> dict[str, object]:
     """Publish the release whole, once."""
     release, place = job.input, job.input.place
     with attempt.prepare() as conn:  # should two workers make it in the same moment, one of them tries again
@@ -150,7 +150,7 @@ def publish(job: Job[Release], attempt: Attempt) -> dict:
     return {"published": str(place)}
 
 
-def rejected(reason: object) -> dict:
+def rejected(reason: object) -> dict[str, object]:
     """The output of a chain that ends without a release."""
     return {"rejected": True, "reason": str(reason)}
 
@@ -279,8 +279,7 @@ def read_wheel(path: Path, name: str, version: str) -> bytes:
             raise RefusedError(f"{path.name} is malformed: its files are not those of its RECORD")
         for each in {*files} - signatures - {f"{info}/RECORD"}:
             algorithm, _, expected = listed[each].partition("=")
-            with archive.open(each) as stream:
-                digest = hashlib.file_digest(stream, algorithm).digest()
+            digest = hashlib.new(algorithm, archive.read(each)).digest()
             if base64.urlsafe_b64encode(digest).decode().rstrip("=") != expected:
                 raise RefusedError(f"{path.name} is malformed: {each} is not what its RECORD says")
         return archive.read(f"{info}/METADATA")
