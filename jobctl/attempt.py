@@ -8,15 +8,17 @@ from contextlib import contextmanager, suppress
 from enum import Enum
 from types import TracebackType
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobctl.errors import AttemptLostError, ProcessorError, TryAgainError
 from jobctl.lane import Lane, LaneConnection
 from jobctl.model import Chain, LostReason
 from jobctl.storage.decoding import lost_reason
-from jobctl.storage.records import Held, JobRow, Outcome, Settlement
-from jobctl.storage.store import Store
+from jobctl.storage.records import Held, JobRow, Locked, Outcome, Settled, Settlement
+from jobctl.storage.store import COMMIT_GUARD, Store, is_held
+
+_MAKING = threading.Lock()
 
 
 class _Stage(Enum):
@@ -55,13 +57,15 @@ class Attempt:
         self.renewed_at = 0.0  # by time.monotonic(); kept by whoever renews the lease
         self._store = store
         self._lost: LostReason | None = None
-        self._lost_told = threading.Event()
+        self._lost_told: threading.Event | None = None  # made for who waits: it takes as long as all else here
         self._on_lost: Callable[[], object] | None = None
         self.interrupted_by: TryAgainError | None = None
         """What the database failed with when a phase began or ended."""
         self._stage = _Stage.BEGUN
-        self._committing = False
         self._conn: Connection | None = None
+        self._transaction: RootTransaction | None = None
+        self._locked: Locked | None = None
+        self._committing = False
         self._lane: Lane | None = None
 
     # --- what handlers use ---------------------------------------------------------------------------------------
@@ -73,7 +77,10 @@ class Attempt:
 
     def wait(self, seconds: float) -> LostReason | None:
         """Sleep, at most until the attempt is lost; returns the reason if it is."""
-        self._lost_told.wait(seconds)
+        with _MAKING:
+            told = self._lost_told = self._lost_told or threading.Event()
+        if self._lost is None:
+            told.wait(seconds)
         return self._lost
 
     def raise_if_lost(self) -> None:
@@ -108,7 +115,9 @@ class Attempt:
     def _close_prepare(self, failed: bool) -> None:
         try:
             if not failed:
-                self._release_savepoint()
+                conn = self._own_connection()
+                with self._database():
+                    self._store.release_savepoint(conn)
                 self._commit()
                 self._stage = _Stage.PREPARED
         finally:
@@ -130,7 +139,7 @@ class Attempt:
             self.roll_back()
             return
         try:
-            self._release_savepoint()
+            self._own_connection()
         except BaseException:
             self.roll_back()
             raise
@@ -140,17 +149,17 @@ class Attempt:
         return ProcessorError(f"the handler of '{self.held.type_name}' called {name}() {self._stage.value}")
 
     def _begin(self) -> Connection:
-        """Begin a transaction that holds the chain and the job, and open the handler's savepoint in it."""
+        """Begin a transaction that holds the chain, with a savepoint for the handler's SQL."""
         self.raise_if_lost()
         with self._database():
             conn = self._conn = self._store.engine.connect()
             try:
-                conn.begin()
-                state = self._lock(conn)
-                if state is None:
-                    conn.begin_nested()
-                    event.listen(conn, "commit", self._refuse_commit)
+                self._transaction = conn.begin()
+                conn.info[COMMIT_GUARD] = self._refuse_commit
+                self._locked = self._store.hold(conn, self.held.chain_id)
+                if self._locked is not None and is_held(self._locked, self.held):
                     return conn
+                state = lost_reason(self._store.states(conn, [self.held.id]).get(self.held.id))
             except BaseException:
                 self.roll_back()
                 raise
@@ -158,33 +167,24 @@ class Attempt:
         self.lose(state)
         raise AttemptLostError(f"the attempt lost its job {self.held.id}: {state}", reason=state)
 
-    def _lock(self, conn: Connection) -> LostReason | None:
-        """Lock the chain; returns why the job is not ours, if it is not."""
-        current = self._store.lock(conn, [self.held.chain_id]).get(self.held.chain_id)
-        if current is not None and current.job_id == self.held.id and current.lease == self.held.lease:
-            return None
-        return lost_reason(self._store.states(conn, [self.held.id]).get(self.held.id))
-
-    def _release_savepoint(self) -> None:
-        conn = self._conn
-        nested = None if conn is None else conn.get_nested_transaction()
-        if conn is None or nested is None or not nested.is_active or not conn.in_transaction():
+    def _own_connection(self) -> Connection:
+        """The connection, if its transaction is still the one that the phase began."""
+        conn, transaction = self._conn, self._transaction
+        if conn is None or transaction is None or not transaction.is_active or conn.closed:
             raise self._not_its_own()
-        nested.commit()
+        return conn
 
     def _commit(self) -> None:
-        transaction = None if self._conn is None else self._conn.get_transaction()
-        if transaction is None:
-            raise self._not_its_own()
+        assert self._transaction is not None  # noqa: S101 - _own_connection looked
         self._committing = True
         try:
             with self._database():
-                transaction.commit()
+                self._transaction.commit()
         finally:
             self._committing = False
 
     def _refuse_commit(self, conn: Connection) -> None:
-        """Called by SQLAlchemy before a commit: the handler's SQL is only kept together with its outcome."""
+        """Called before a commit: the handler's SQL is only kept together with its outcome."""
         if not self._committing:
             conn.connection.rollback()  # here, because SQLAlchemy takes a commit that failed for the end
             raise self._not_its_own()
@@ -208,7 +208,8 @@ class Attempt:
         """Tell the handler that the job is not its any more."""
         if self._lost is None:
             self._lost = reason
-            self._lost_told.set()
+            if self._lost_told is not None:
+                self._lost_told.set()
             if self._on_lost is not None:
                 self._on_lost()
 
@@ -223,25 +224,24 @@ class Attempt:
         """Whether the handler's completing transaction is open, waiting for the outcome."""
         return self._stage is _Stage.COMPLETED
 
-    def settle(self, outcome: Outcome) -> bool:
-        """Settle the job in the completing transaction and commit; returns whether the job was still ours."""
-        assert self._conn is not None  # noqa: S101 - completing says so
+    def settle(self, outcome: Outcome) -> Settled:
+        """Settle the job in the completing transaction and commit. Nobody is told yet: that is the worker's to do."""
+        conn, locked = self._own_connection(), self._locked
+        assert locked is not None  # noqa: S101 - the phase began with it
         try:
             with self._database():
-                settled = self._store.settle(self._conn, [Settlement(self.held, outcome)])
-                self._store.notify(self._conn, settled.told)
-            if self.held.id in settled.won:
-                self._commit()
-                return True
-            return False
+                settled = self._store.settle_held(conn, Settlement(self.held, outcome), locked)
+            self._commit()
         finally:
             self.roll_back()
+        return settled
 
     def roll_back(self) -> None:
         """Undo what is open, and give the connection back. Does nothing when nothing is open."""
         conn, self._conn = self._conn, None
         if conn is not None:
             with suppress(SQLAlchemyError):  # a connection that is lost is rolled back by the database
+                conn.info.pop(COMMIT_GUARD, None)
                 conn.close()  # rolls back what was not committed
 
     def disconnect(self) -> None:

@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 from jobctl.attempt import Attempt
 from jobctl.errors import InvalidDataError, TryAgainError
 from jobctl.ids import new_id, unique_ids
-from jobctl.model import Backoff, Job, LostReason, Schedule, Status, describe_error
+from jobctl.model import Backoff, Job, Schedule, Status, describe_error
 from jobctl.processors import AnyProcessor, Continuation, Mode, Rescheduled, check_type_name
 from jobctl.registry import Registry
-from jobctl.storage.records import Complete, Continue, NewJob, Outcome, Postpone, Retry
+from jobctl.storage.records import Complete, Continue, NewJob, Outcome, Postpone, Retry, Settled
 
 Result = TypeVar("Result")
 
@@ -34,11 +34,11 @@ class Ended:
 
     Attributes:
         outcome: What becomes of the job; None when the attempt was lost.
-        settled: The attempt committed the outcome itself.
+        settled: What the attempt's own transaction did, if it committed the outcome itself.
     """
 
     outcome: Outcome | None
-    settled: bool = False
+    settled: Settled | None = None
 
 
 LOST = Ended(None)
@@ -96,12 +96,9 @@ class Handling:
         if not attempt.completing:
             return LOST if attempt.lost else Ended(outcome)
         try:
-            won = attempt.settle(outcome)
+            return Ended(outcome, attempt.settle(outcome))
         except BaseException as error:  # noqa: BLE001 - as above
             return Ended(self._failure(attempt, known, error))
-        if not won:
-            attempt.lose(LostReason.TAKEN_BY_ANOTHER_WORKER)
-        return Ended(outcome, settled=True) if won else LOST
 
     def _job(self, attempt: Attempt, known: AnyProcessor) -> Job[Any]:
         row = attempt.row

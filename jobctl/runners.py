@@ -38,7 +38,7 @@ class Finished:
     def unsettled(self) -> bool:
         """Whether there is an outcome to be written; that of an attempt that only could not be renewed may hold yet."""
         ours = self.attempt.lost in {None, LostReason.ERROR}
-        return ours and self.ended.outcome is not None and not self.ended.settled
+        return ours and self.ended.outcome is not None and self.ended.settled is None
 
     @property
     def settlement(self) -> Settlement:

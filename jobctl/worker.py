@@ -29,7 +29,7 @@ from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
 from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of, held_of, lost_reason
 from jobctl.storage.migrate import check_schema
-from jobctl.storage.records import LOST, WORK, ChainRow, Due, JobRow, Reaped, Retry
+from jobctl.storage.records import LOST, WORK, ChainRow, Due, JobRow, Reaped, Retry, Settled
 from jobctl.storage.store import Store
 
 PREFETCH_SECONDS: Final = 0.05
@@ -176,7 +176,9 @@ class Worker:
                     self._ended.append(message)
                     self._pace.count()
                     self._nothing_ready = False  # the handler may have made something ready
-                    self._work_told = self._work_told or message.ended.settled  # and so may its own transaction
+                    self._work_told = (
+                        self._work_told or message.ended.settled is not None
+                    )  # and so may its own transaction
                 message = self._inbox.get_nowait()
         except Empty:
             return
@@ -210,7 +212,9 @@ class Worker:
         try:
             with self._store.transaction() as conn:
                 settled = self._store.settle(conn, [each.settlement for each in unsettled])
-                self._store.notify(conn, settled.told)
+                self._store.notify(
+                    conn, _told([settled, *(each.ended.settled for each in batch if each.ended.settled)])
+                )
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
                 if settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
@@ -278,7 +282,7 @@ class Worker:
         """Forget attempts whose ends are written, and tell of them."""
         self._keeper.remove(each.attempt.held for each in batch)
         for each in batch:
-            self._tell(each.event(self.name, kept=each.ended.settled or each.attempt.held.id in won))
+            self._tell(each.event(self.name, kept=each.ended.settled is not None or each.attempt.held.id in won))
 
     def _hand_over(self, rows: Sequence[JobRow], blockers: Mapping[str, tuple[ChainRow, ...]]) -> None:
         """Have claimed jobs run."""
@@ -402,3 +406,12 @@ class Worker:
             self._tell(Event(told, self.name, detail=detail))
         else:
             self._tell(Event(told, self.name, job.id, job.chain_id, job.type_name, job.attempt, detail=detail))
+
+
+def _told(settled: Sequence[Settled]) -> dict[str, set[str]]:
+    """What others may want to know of these, by channel."""
+    told: dict[str, set[str]] = {}
+    for each in settled:
+        for channel, payloads in each.told.items():
+            told.setdefault(channel, set()).update(payloads)
+    return told

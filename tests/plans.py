@@ -30,15 +30,28 @@ class Statement:
 
 @contextmanager
 def recorded(store: Store) -> Iterator[list[Statement]]:
-    """The statements that the store sends within the block."""
+    """The statements that reach the store's drivers within the block, whichever way they are sent."""
     found: list[Statement] = []
 
     def keep(_conn, _cursor, text, parameters, _context, _many) -> None:
         found.append(Statement(text, parameters))
 
+    run = store.run
+
+    def run_and_keep(conn, statement, parameters) -> Any:
+        compiled = statement.compile(dialect=store.engine.dialect)
+        values = {**compiled.params, **parameters}
+        order = compiled.positiontup
+        found.append(Statement(str(compiled), values if order is None else tuple(values[name] for name in order)))
+        return run(conn, statement, parameters)
+
     event.listen(store.engine, "before_cursor_execute", keep)
-    yield found
-    event.remove(store.engine, "before_cursor_execute", keep)
+    store.run = run_and_keep  # type: ignore[method-assign]
+    try:
+        yield found
+    finally:
+        del store.run  # type: ignore[attr-defined]
+        event.remove(store.engine, "before_cursor_execute", keep)
 
 
 def statements_of(store: Store, call: Callable[[], object]) -> list[Statement]:

@@ -21,6 +21,9 @@ from jobctl.errors import UsageError
 if TYPE_CHECKING:
     from jobctl.worker import Worker
 
+OTHER_CONNECTIONS = 3
+"""Besides one for each handler: for claiming and settling, for renewing leases, and one to spare."""
+
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -97,7 +100,7 @@ def worker(
     if not registry:
         raise UsageError("a worker needs processors: give --processors MOD, or 'processors' in jobctl.toml")
     tell = json_log(run.common.quiet) if log == "json" else human_log(run.common.quiet, run.colored(sys.stderr))
-    store = open_store(run.database)
+    store = open_store(run.database, pool_size=options.concurrency + OTHER_CONNECTIONS)
     try:
         working = Worker(store, registry, options, tell)
         with _stopped_by_signals(working) as received:

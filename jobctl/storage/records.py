@@ -1,9 +1,13 @@
-"""What goes in and out of a store. Inputs and outputs are JSON text here; only the floors above decode them."""
+"""What goes in and out of a store. Inputs and outputs are JSON text here; only the floors above decode them.
+
+What there is one of for each job is a named tuple: made in a third of the time of a frozen dataclass.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from jobctl.model import NOW, Schedule
 
@@ -26,8 +30,7 @@ class NewJob:
     blocked_by: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class JobRow:
+class JobRow(NamedTuple):
     """A job as it is stored, with its status as it is shown."""
 
     id: str
@@ -51,8 +54,7 @@ class JobRow:
     last_error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ChainRow:
+class ChainRow(NamedTuple):
     """A chain: its first job (root) and its last (tail) joined."""
 
     id: str
@@ -71,9 +73,12 @@ class ChainRow:
     tail_index: int
 
 
-@dataclass(frozen=True, slots=True)
-class Locked:
-    """The current job of an open chain, whose row is locked."""
+class Locked(NamedTuple):
+    """The current job of an open chain, whose row is locked.
+
+    Attributes:
+        awaited: Whether a job may wait for the chain.
+    """
 
     chain_id: str
     job_id: str
@@ -83,10 +88,10 @@ class Locked:
     priority: int
     attempt: int
     lease: str | None
+    awaited: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(NamedTuple):
     """A job that is held by a lease, or settled by hand while locked (lease None).
 
     Attributes:

@@ -63,6 +63,9 @@ class Id(TypeDecorator[str]):
             return dialect.type_descriptor(Text())
         return dialect.type_descriptor(Uuid(as_uuid=False))
 
+    def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
+        return as_text(column)  # the driver would make each a UUID, which takes longer than all else of a row
+
 
 class JsonText(TypeDecorator[str]):
     """JSON as the text it was given as: json on PostgreSQL, text on SQLite. Values are str, never decoded here."""
@@ -82,23 +85,23 @@ class JsonText(TypeDecorator[str]):
         return None
 
     def column_expression(self, column: ColumnElement[Any]) -> ColumnElement[Any]:
-        return json_text(column)
+        return as_text(column)
 
 
-class json_text(FunctionElement[str]):  # noqa: N801 - reads as the SQL function it stands for
-    """A JSON column's text, as the driver would otherwise decode it."""
+class as_text(FunctionElement[str]):  # noqa: N801 - reads as the SQL function it stands for
+    """The text of a UUID or of JSON, which the driver would otherwise decode."""
 
     type = Text()
     inherit_cache = True
 
 
-@compiles(json_text, "postgresql")
-def _json_text_postgresql(element: json_text, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(as_text, "postgresql")
+def _as_text_postgresql(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
     return f"CAST({compiler.process(element.clauses, **kw)} AS TEXT)"
 
 
-@compiles(json_text, "sqlite")
-def _json_text_sqlite(element: json_text, compiler: SQLCompiler, **kw: Any) -> str:
+@compiles(as_text, "sqlite")
+def _as_text_sqlite(element: as_text, compiler: SQLCompiler, **kw: Any) -> str:
     return compiler.process(element.clauses, **kw)
 
 

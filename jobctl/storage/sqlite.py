@@ -7,18 +7,33 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Insert, NullPool, Select, bindparam, create_engine, event, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Executable,
+    Insert,
+    NullPool,
+    Select,
+    bindparam,
+    create_engine,
+    event,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import statements as sql
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
 from jobctl.storage.spelling import among, matching, now
-from jobctl.storage.store import JsonRow, Store, Watch, claimed_rows, id_rows, type_rows
+from jobctl.storage.store import JsonRow, Store, Watch, id_rows, type_rows
 from jobctl.storage.tables import current, job
 
 BUSY_TIMEOUT = 10.0
@@ -54,21 +69,7 @@ CLAIM = (
 )
 
 CLAIMED = (
-    select(
-        job.c.id,
-        job.c.chain_id,
-        job.c.chain_index,
-        job.c.chain_type,
-        job.c.type_name,
-        current.c.priority,
-        current.c.attempt,
-        job.c.blocker_count,
-        job.c.created_at,
-        current.c.scheduled_at,
-        current.c.leased_until,
-        job.c.input,
-        current.c.last_error,
-    )
+    select(*sql.CLAIMED)
     .join_from(sql.IDS, current, matching(current.c.chain_id, sql.IDS.c.id))
     .join(job, job.c.id == current.c.job_id)
 )
@@ -81,6 +82,9 @@ _CHECK = {
     sqlite3.SQLITE_PERM: "check that you may write to the file and to its folder",
 }
 """What to do about a file that is not available, by SQLite's primary result code."""
+
+
+_DIALECT = sqlite_dialect()
 
 
 class SqliteStore(Store):
@@ -177,8 +181,18 @@ class SqliteStore(Store):
 
         On a connection of jobctl's the transaction has it already; on a caller's it may not.
         """
-        conn.execute(TAKE_WRITE_LOCK, {"nobody": ""})
+        self.run(conn, TAKE_WRITE_LOCK, {"nobody": ""})
         return super().lock(conn, chain_ids)
+
+    def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        text, constants, order = _compiled(statement)
+        values = {**constants, **parameters}
+        driver = conn.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+        return driver.execute(text, [values[name] for name in order]).fetchall()
+
+    def instant(self, value: Any) -> datetime:
+        return datetime.fromtimestamp(value / 1000, UTC)
 
     def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
         """Differs because whoever writes holds the whole file."""
@@ -188,7 +202,7 @@ class SqliteStore(Store):
         """Differs because SQLite inserts into one table at a time."""
         inserted = self.insert_successors(conn, jobs)
         if len(inserted) == len(jobs):  # else an id is taken, and nothing is kept
-            conn.execute(INSERT_CURRENT, {"jobs": json.dumps(jobs)})
+            self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
         return inserted
 
     def claim(
@@ -196,17 +210,24 @@ class SqliteStore(Store):
     ) -> list[JobRow]:
         """Differs because SQLite has no LATERAL and its RETURNING knows one table; questions are cheap in process."""
         found: list[tuple[int, Any, str]] = []
-        for type_name, priority in conn.execute(LANES, {"types": type_rows(types)}).all():
+        for type_name, priority in self.run(conn, LANES, {"types": type_rows(types)}):
             parameters = {"type_name": type_name, "priority": priority, "most": limit}
-            found += [(-priority, due, id_) for due, id_ in conn.execute(CANDIDATES, parameters)]
+            found += [(-priority, due, id_) for due, id_ in self.run(conn, CANDIDATES, parameters)]
         if not found:
             return []
         ids = id_rows(id_ for _, _, id_ in sorted(found)[:limit])
-        conn.execute(CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
-        return claimed_rows(conn.execute(CLAIMED, {"ids": ids}), worker=worker, lease=lease)
+        self.run(conn, CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
+        return self.claimed(self.run(conn, CLAIMED, {"ids": ids}), worker=worker, lease=lease)
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         """Differs because every commit changes data_version, which is what others watch."""
+
+
+@cache
+def _compiled(statement: Executable) -> tuple[str, dict[str, Any], Sequence[str]]:
+    """The text of a statement as sqlite3 takes it, the constants in it, and the names of its parameters in order."""
+    compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
+    return str(compiled), compiled.params, compiled.positiontup
 
 
 def _begin(conn: Connection) -> None:

@@ -21,12 +21,24 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    text,
     true,
     update,
 )
 
 from jobctl.model import Status
-from jobctl.storage.spelling import among, as_json, instant, later, latest, matching, now, rows, seconds_until
+from jobctl.storage.spelling import (
+    among,
+    as_json,
+    as_text,
+    instant,
+    later,
+    latest,
+    matching,
+    now,
+    rows,
+    seconds_until,
+)
 from jobctl.storage.tables import act, blocker, current, error, job, settled
 
 
@@ -49,6 +61,8 @@ def due(after: ColumnElement[Any], at: ColumnElement[Any], since: ColumnElement[
     """When a job is due, from a delay in seconds or an instant in seconds since 1970; in the past means now (since)."""
     return latest(since, func.coalesce(instant(at), later(since, func.coalesce(after, 0))))
 
+
+SAVEPOINT, RELEASE_SAVEPOINT = text("SAVEPOINT jobctl_handler"), text("RELEASE SAVEPOINT jobctl_handler")
 
 # --- locking -----------------------------------------------------------------------------------------------------
 
@@ -331,6 +345,23 @@ def lease_values() -> dict[str, Any]:
         "leased_until": later(now(), TYPES.c.lease_seconds),
     }
 
+
+CLAIMED = (
+    job.c.id,
+    job.c.chain_id,
+    job.c.chain_index,
+    job.c.chain_type,
+    job.c.type_name,
+    current.c.priority,
+    current.c.attempt,
+    job.c.blocker_count,
+    job.c.created_at,
+    current.c.scheduled_at,
+    current.c.leased_until,
+    as_text(job.c.input).label("input"),
+    current.c.last_error,
+)
+"""What a claim tells of each job."""
 
 HELD = rows("held", chain_id="id", lease="id", lease_seconds="number")
 

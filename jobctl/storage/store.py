@@ -11,9 +11,10 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import Connection, Engine, Insert, Row, Select
+from sqlalchemy import Connection, Engine, Executable, Insert, Row, Select, event
 
 from jobctl.errors import DuplicateIdError, JobctlError, NotFoundError, UsageError
 from jobctl.model import Schedule
@@ -35,6 +36,9 @@ from jobctl.storage.records import (
     Settled,
     Settlement,
 )
+
+COMMIT_GUARD = "jobctl_commit_guard"
+"""Where a connection keeps what is called before each commit, and may refuse it."""
 
 JsonRow = dict[str, Any]
 """A row of a parameter that statements take as JSON."""
@@ -61,6 +65,7 @@ class Store(ABC):
 
     def __init__(self, engine: Engine, label: str) -> None:
         self.engine = engine
+        event.listen(engine, "commit", _guard_commit)
         self.label = label
         """The database's URL without its password, for people."""
 
@@ -137,6 +142,18 @@ class Store(ABC):
     # --- what differs --------------------------------------------------------------------------------------------
 
     @abstractmethod
+    def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run a statement that was built once, past SQLAlchemy's execution, which takes longer than the database's.
+
+        Returns:
+            Its rows: ids are text, instants as the driver has them.
+        """
+
+    @abstractmethod
+    def instant(self, value: Any) -> datetime:
+        """The instant in a row of ``run``."""
+
+    @abstractmethod
     def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
         """The statement, locking the rows of jobctl_current that it reads."""
 
@@ -158,6 +175,49 @@ class Store(ABC):
             lease: A new id that names this claim.
         """
 
+    def claimed(self, found: Iterable[tuple[Any, ...]], *, worker: str, lease: str) -> list[JobRow]:
+        """The jobs of a claim, from rows in the order of CLAIMED, the first to be run first: RETURNING has no order."""
+        jobs = [
+            JobRow(
+                id=id_,
+                chain_id=chain_id,
+                chain_index=chain_index,
+                chain_type=chain_type,
+                type_name=type_name,
+                status="running",
+                priority=priority,
+                attempt=attempt,
+                blocker_count=blocker_count,
+                created_at=self.instant(created_at),
+                scheduled_at=self.instant(scheduled_at),
+                lease=lease,
+                worker=worker,
+                leased_until=self.instant(leased_until),
+                completed_at=None,
+                completed_by=None,
+                input=input_,
+                output=None,
+                last_error=last_error,
+            )
+            for (
+                id_,
+                chain_id,
+                chain_index,
+                chain_type,
+                type_name,
+                priority,
+                attempt,
+                blocker_count,
+                created_at,
+                scheduled_at,
+                leased_until,
+                input_,
+                last_error,
+            ) in found
+        ]
+        jobs.sort(key=lambda each: (-each.priority, each.scheduled_at, each.id))
+        return jobs
+
     @abstractmethod
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         """Tell other processes, once the transaction has committed: payloads by channel."""
@@ -170,7 +230,21 @@ class Store(ABC):
         In a statement of its own: what is read afterwards is then newer than the lock.
         """
         ids = id_rows(chain_ids)
-        return {row.chain_id: Locked(*row) for row in conn.execute(self.for_update(sql.CURRENT), {"ids": ids})}
+        found = self.run(conn, self.for_update(sql.CURRENT), {"ids": ids})
+        return {row[0]: Locked(*row) for row in found}
+
+    def hold(self, conn: Connection, chain_id: str) -> Locked | None:
+        """Begin to work on a chain: lock it if it is open, and open the savepoint of a handler's own SQL.
+
+        The connection's transaction has begun, and nothing was done in it yet.
+        """
+        locked = self.lock(conn, [chain_id]).get(chain_id)
+        self.run(conn, sql.SAVEPOINT, {})
+        return locked
+
+    def release_savepoint(self, conn: Connection) -> None:
+        """Keep what a handler's own SQL did, as far as its transaction is kept."""
+        self.run(conn, sql.RELEASE_SAVEPOINT, {})
 
     def lock_last(self, conn: Connection, chain_id: str) -> JobRow | None:
         """Lock a chain if it is open, and read its last job; None when there is no such chain."""
@@ -219,20 +293,20 @@ class Store(ABC):
             for position, chain_id in enumerate(job.blocked_by)
         ]
         if edges:
-            conn.execute(sql.INSERT_BLOCKERS, {"edges": json.dumps(edges)})
+            self.run(conn, sql.INSERT_BLOCKERS, {"edges": json.dumps(edges)})
         return rows
 
     def insert_successors(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
         """Insert jobs that are no chain's first; returns the ids of those that were not taken."""
-        return {id_ for (id_,) in conn.execute(self.insert_jobs, {"jobs": json.dumps(jobs)})}
+        return {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(jobs)})}
 
     def _uncompleted(self, conn: Connection, chain_ids: set[str], open_chains: Mapping[str, Locked]) -> set[str]:
         """Those of these chains that have not completed; the open ones are locked."""
         maybe_closed = chain_ids - open_chains.keys()
         if not maybe_closed:
             return chain_ids
-        found = conn.execute(sql.CLOSED, {"ids": id_rows(maybe_closed)})
-        ends = {row.id: row.status for row in found}
+        found = self.run(conn, sql.CLOSED, {"ids": id_rows(maybe_closed)})
+        ends = {row[0]: row[1] for row in found}
         for missing in sorted(maybe_closed - ends.keys()):
             raise NotFoundError(f"there is no chain {missing} to wait for", id=missing)
         return chain_ids - {id_ for id_, status in ends.items() if status == "completed"}
@@ -251,21 +325,37 @@ class Store(ABC):
         if not settlements:
             return Settled()
         successors = [each.outcome.successor for each in settlements if isinstance(each.outcome, Continue)]
-        locked = self.lock(
-            conn,
-            {each.held.chain_id for each in settlements} | {chain for job in successors for chain in job.blocked_by},
-        )
-        winners = [each for each in settlements if _is_held(locked.get(each.held.chain_id), each.held)]
-        won = frozenset(each.held.id for each in winners)
+        chains = {each.held.chain_id for each in settlements}
+        locked = self.lock(conn, chains.union(*(job.blocked_by for job in successors)))
+        return self._settle_locked(conn, settlements, locked)
+
+    def settle_held(self, conn: Connection, settlement: Settlement, locked: Locked) -> Settled:
+        """Settle a job whose chain was locked by ``hold``, and keep what its handler's own SQL did.
+
+        The transaction may be committed already when this returns.
+        """
+        self.release_savepoint(conn)
+        outcome = settlement.outcome
+        if isinstance(outcome, Continue) and outcome.successor.blocked_by:
+            return self.settle(conn, [settlement])
+        return self._settle_locked(conn, [settlement], {locked.chain_id: locked})
+
+    def _settle_locked(
+        self, conn: Connection, settlements: Sequence[Settlement], locked: Mapping[str, Locked]
+    ) -> Settled:
+        """Settle jobs of chains that are locked."""
+        winners = [each for each in settlements if is_held(locked.get(each.held.chain_id), each.held)]
         results = [_result_row(each) for each in winners if isinstance(each.outcome, Complete | Continue)]
         if results:
-            conn.execute(sql.INSERT_SETTLED, {"results": json.dumps(results)})
+            self.run(conn, sql.INSERT_SETTLED, {"results": json.dumps(results)})
         work = self._go_on(conn, winners, locked)
         completed = {each.held.chain_id for each in winners if isinstance(each.outcome, Complete)}
         if completed:
-            conn.execute(sql.DELETE_CURRENT, {"ids": id_rows(completed)})
-            work |= self._unblock(conn, completed)
+            ids = id_rows(completed)
+            self.run(conn, sql.DELETE_CURRENT, {"ids": ids})
+            work |= self._unblock(conn, ids)
         failed = any(isinstance(each.outcome, Retry) and each.outcome.delay is None for each in winners)
+        won = frozenset(each.held.id for each in winners)
         return Settled(won, frozenset(work), bool(completed) or failed)
 
     def _go_on(self, conn: Connection, winners: Sequence[Settlement], locked: Mapping[str, Locked]) -> set[str]:
@@ -282,23 +372,22 @@ class Store(ABC):
             if not isinstance(each.outcome, Complete)
         ]
         if moves:
-            conn.execute(sql.MOVE_CURRENT, {"moves": json.dumps(moves)})
+            self.run(conn, sql.MOVE_CURRENT, {"moves": json.dumps(moves)})
         failures = [_failure_row(each.held, each.outcome.error) for each in winners if isinstance(each.outcome, Retry)]
         if failures:
-            conn.execute(sql.INSERT_ERRORS, {"errors": json.dumps(failures)})
+            self.run(conn, sql.INSERT_ERRORS, {"errors": json.dumps(failures)})
         return {row["type_name"] for row in moves if row["status"] == "pending"}
 
-    def _unblock(self, conn: Connection, completed: set[str]) -> set[str]:
+    def _unblock(self, conn: Connection, completed: str) -> set[str]:
         """Free the jobs that waited for these chains alone; returns their types.
 
         The waiting jobs are locked by a statement before the one that checks: two chains that complete at once
         would each see the other open, and nobody would free the job that waits for both.
         """
-        dependents = self.for_update(sql.DEPENDENTS)
-        waiting = [id_ for (id_,) in conn.execute(dependents, {"ids": id_rows(completed)})]
+        waiting = [id_ for (id_,) in self.run(conn, self.for_update(sql.DEPENDENTS), {"ids": completed})]
         if not waiting:
             return set()
-        return {type_name for (type_name,) in conn.execute(sql.UNBLOCK, {"ids": id_rows(waiting)})}
+        return {type_name for (type_name,) in self.run(conn, sql.UNBLOCK, {"ids": id_rows(waiting)})}
 
     def record_act(
         self,
@@ -313,7 +402,8 @@ class Store(ABC):
         details: Mapping[str, Any],
     ) -> None:
         """Keep what was done by hand, and who did it."""
-        conn.execute(
+        self.run(
+            conn,
             sql.INSERT_ACT,
             {
                 "chain_id": chain_id,
@@ -330,14 +420,14 @@ class Store(ABC):
 
     def next_due(self, conn: Connection, types: Mapping[str, float]) -> Due:
         """When the next job of these types is due, and when the next lease of any type runs out."""
-        job, lease = conn.execute(sql.NEXT_DUE, {"types": type_rows(types)}).one()
+        ((job, lease),) = self.run(conn, sql.NEXT_DUE, {"types": type_rows(types)})
         return Due(job, lease)
 
     def reap(self, conn: Connection, own_leases: Iterable[str], *, limit: int = 1000) -> list[Reaped]:
         """Give back jobs whose leases ran out, except the caller's own."""
         held = json.dumps([{"lease": lease} for lease in own_leases])
         expired = self.for_update(sql.EXPIRED, skip_locked=True)
-        reaped = [Reaped(*row) for row in conn.execute(expired, {"held": held, "most": limit})]
+        reaped = [Reaped(*row) for row in self.run(conn, expired, {"held": held, "most": limit})]
         if not reaped:
             return []
         failures = [
@@ -350,8 +440,8 @@ class Store(ABC):
             }
             for each in reaped
         ]
-        conn.execute(sql.REAP, {"reaped": json.dumps(failures)})
-        conn.execute(sql.INSERT_ERRORS, {"errors": json.dumps(failures)})
+        self.run(conn, sql.REAP, {"reaped": json.dumps(failures)})
+        self.run(conn, sql.INSERT_ERRORS, {"errors": json.dumps(failures)})
         self.notify(conn, {WORK: {each.type_name for each in reaped}})
         return reaped
 
@@ -362,11 +452,11 @@ class Store(ABC):
         """
         held = list(held)
         parameters = {"held": held_rows(held, {})}
-        free = {id_ for (id_,) in conn.execute(self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
+        free = {id_ for (id_,) in self.run(conn, self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
         if not free:
             return free
         parameters = {"held": held_rows([each for each in held if each.id in free], {})}
-        self.notify(conn, {WORK: {row.type_name for row in conn.execute(sql.RELEASE, parameters)}})
+        self.notify(conn, {WORK: {type_name for (type_name,) in self.run(conn, sql.RELEASE, parameters)}})
         return free
 
     def renew(self, conn: Connection, held: Iterable[Held], seconds: Mapping[str, float]) -> set[str]:
@@ -377,9 +467,11 @@ class Store(ABC):
         """
         held = list(held)
         parameters = {"held": held_rows(held, seconds)}
-        free = {id_ for (id_,) in conn.execute(self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
+        free = {id_ for (id_,) in self.run(conn, self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
         chosen = [each for each in held if each.id in free]
-        renewed = {id_ for (id_,) in conn.execute(sql.RENEW, {"held": held_rows(chosen, seconds)})} if chosen else set()
+        renewed = (
+            {id_ for (id_,) in self.run(conn, sql.RENEW, {"held": held_rows(chosen, seconds)})} if chosen else set()
+        )
         passed_over = {each.id: each.lease for each in held if each.id not in renewed}
         states = self.states(conn, passed_over)
         return renewed | {id_ for id_, lease in passed_over.items() if id_ in states and states[id_][1] == lease}
@@ -387,7 +479,13 @@ class Store(ABC):
     def states(self, conn: Connection, job_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
         """Stored status and lease of the jobs that exist."""
         ids = id_rows(job_ids)
-        return {id_: (status, lease) for id_, status, lease in conn.execute(sql.STATES, {"ids": ids})}
+        return {id_: (status, lease) for id_, status, lease in self.run(conn, sql.STATES, {"ids": ids})}
+
+
+def _guard_commit(conn: Connection) -> None:
+    guard = conn.info.get(COMMIT_GUARD)
+    if guard is not None:
+        guard(conn)
 
 
 def id_rows(ids: Iterable[str]) -> str:
@@ -408,35 +506,6 @@ def held_rows(held: Iterable[Held], seconds: Mapping[str, float]) -> str:
             for each in held
         ]
     )
-
-
-def claimed_rows(found: Iterable[Row[Any]], *, worker: str, lease: str) -> list[JobRow]:
-    """The jobs of a claim, the first to be run first: RETURNING has no order."""
-    jobs = [
-        JobRow(
-            id=row.id,
-            chain_id=row.chain_id,
-            chain_index=row.chain_index,
-            chain_type=row.chain_type,
-            type_name=row.type_name,
-            status="running",
-            priority=row.priority,
-            attempt=row.attempt,
-            blocker_count=row.blocker_count,
-            created_at=row.created_at,
-            scheduled_at=row.scheduled_at,
-            lease=lease,
-            worker=worker,
-            leased_until=row.leased_until,
-            completed_at=None,
-            completed_by=None,
-            input=row.input,
-            output=None,
-            last_error=row.last_error,
-        )
-        for row in found
-    ]
-    return sorted(jobs, key=lambda each: (-each.priority, each.scheduled_at, each.id))
 
 
 def job_row(row: Row[Any]) -> JobRow:
@@ -464,7 +533,7 @@ def _schedule_row(schedule: Schedule) -> JsonRow:
     return {"after_seconds": schedule.after_seconds, "at_seconds": at}
 
 
-def _is_held(locked: Locked | None, held: Held) -> bool:
+def is_held(locked: Locked | None, held: Held) -> bool:
     """Whether the chain's current job is the one held, by the same claim; by hand, whoever locks it holds it."""
     if locked is None or locked.job_id != held.id:
         return False

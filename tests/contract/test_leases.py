@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 from support import eventually
@@ -42,8 +41,8 @@ def test_renewing_tells_what_is_lost(client, store):
     settle(store, completed(settled))
     with store.transaction() as conn:
         store.release(conn, [held(released)])
-    wrong = replace(other, lease=new_id())
-    missing = replace(gone, id=new_id())
+    wrong = other._replace(lease=new_id())
+    missing = gone._replace(id=new_id())
     before = client.get_job(other.id).leased_until
     assert renew(store, [kept, settled, released, wrong, missing], {"a": 600.0}) == {kept.id}
     assert client.get_job(other.id).leased_until == before
@@ -72,7 +71,7 @@ def test_release_of_what_is_lost(client, store):
     client.start("a")
     (row,) = claim(store, "a")
     with store.transaction() as conn:
-        store.release(conn, [replace(held(row), lease=new_id())])
+        store.release(conn, [held(row)._replace(lease=new_id())])
     assert client.get_job(row.id).status is Status.RUNNING
 
 

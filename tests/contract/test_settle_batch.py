@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -198,7 +197,7 @@ def test_lost_lease_leaves_the_row_alone(client, store, outcome, how):
     (row,) = claim(store, "a")
     lost = held(row)
     if how == "wrong lease":
-        lost = replace(lost, lease=new_id())
+        lost = lost._replace(lease=new_id())
     elif how == "settled":
         settle(store, completed(row, '"won"'))
     else:
@@ -207,7 +206,7 @@ def test_lost_lease_leaves_the_row_alone(client, store, outcome, how):
         if how == "taken":
             claim(store, "a", worker="w-2")
     before = client.show(chain.id)
-    settled = settle(store, with_outcome(replace(row, lease=lost.lease), outcome))
+    settled = settle(store, with_outcome(row._replace(lease=lost.lease), outcome))
     assert (settled.won, settled.work) == (frozenset(), frozenset())
     assert client.show(chain.id) == before
 
@@ -246,7 +245,7 @@ def test_batch_of_all_outcomes(client, store):
         with_outcome(three, Retry("three", 60.0)),
         with_outcome(four, Retry("four", None)),
         with_outcome(five, Postpone(Schedule(after=timedelta(hours=1)))),
-        completed(replace(six, lease=new_id())),
+        completed(six._replace(lease=new_id())),
     )
     assert settled.won == {chain.id for chain in chains[:5]}
     assert settled.work == {"a", "b", "w"}
