@@ -14,9 +14,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from jobctl.errors import AttemptLostError, ProcessorError, TryAgainError
 from jobctl.lane import Lane, LaneConnection
 from jobctl.model import Chain, LostReason
+from jobctl.storage.database import COMMIT_GUARD
 from jobctl.storage.decoding import lost_reason
 from jobctl.storage.records import Held, JobRow, Locked, Outcome, Settled, Settlement
-from jobctl.storage.store import COMMIT_GUARD, Store, is_held
+from jobctl.storage.store import Store, is_held
 
 _MAKING = threading.Lock()
 

@@ -37,10 +37,13 @@ from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.exc import DBAPIError
 
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
+from jobctl.storage import leasing
 from jobctl.storage import statements as sql
+from jobctl.storage.database import Watch
+from jobctl.storage.parameters import JsonRow, type_rows
 from jobctl.storage.records import Complete, JobRow, Locked, Settled, Settlement
 from jobctl.storage.spelling import among, now, rows
-from jobctl.storage.store import JsonRow, Store, Watch, type_rows
+from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
 
 CONNECT_TIMEOUT = 10
@@ -56,8 +59,8 @@ _place: ColumnElement[Any] = literal_column("jobctl_current.ctid")
 _candidate = (
     select(_place.label("place"), current.c.scheduled_at, current.c.chain_id)
     .where(
-        current.c.type_name == sql.LANES.c.type_name,
-        current.c.priority == sql.LANES.c.priority,
+        current.c.type_name == leasing.LANES.c.type_name,
+        current.c.priority == leasing.LANES.c.priority,
         current.c.status == sql.PENDING,
         current.c.scheduled_at <= now(),
     )
@@ -66,9 +69,9 @@ _candidate = (
     .lateral("candidate")
 )
 _candidates = (
-    select(_candidate.c.place, sql.LANES.c.priority, _candidate.c.scheduled_at)
-    .select_from(sql.LANES.join(_candidate, true()))
-    .order_by(sql.LANES.c.priority.desc(), _candidate.c.scheduled_at, _candidate.c.chain_id)
+    select(_candidate.c.place, leasing.LANES.c.priority, _candidate.c.scheduled_at)
+    .select_from(leasing.LANES.join(_candidate, true()))
+    .order_by(leasing.LANES.c.priority.desc(), _candidate.c.scheduled_at, _candidate.c.chain_id)
     .limit(bindparam("look"))
     .cte("candidates")
 )
@@ -82,13 +85,13 @@ _picked = (
 )
 CLAIM = (
     update(current)
-    .values(sql.lease_values())
+    .values(leasing.lease_values())
     .where(
         among(current.c.chain_id, _picked.c.chain_id),
-        current.c.type_name == sql.TYPES.c.type_name,
+        current.c.type_name == leasing.TYPES.c.type_name,
         job.c.id == current.c.job_id,
     )
-    .returning(*sql.CLAIMED)
+    .returning(*leasing.CLAIMED)
 )
 
 _told = rows("told", channel="text", payload="text")

@@ -16,9 +16,9 @@ from jobctl.ids import require_id
 from jobctl.model import ListFilter, Status
 from jobctl.storage import queries
 from jobctl.storage import statements as sql
+from jobctl.storage.parameters import id_rows
 from jobctl.storage.records import ChainRow, JobRow
 from jobctl.storage.spelling import now
-from jobctl.storage.store import id_rows, job_row
 from jobctl.storage.tables import current, job, settled
 
 
@@ -44,7 +44,7 @@ def chains(conn: Connection, chain_ids: Iterable[str]) -> dict[str, ChainRow]:
 def jobs(conn: Connection, job_ids: Iterable[str]) -> dict[str, JobRow]:
     """The jobs with these ids that exist."""
     found = conn.execute(queries.JOBS_BY_ID, {"ids": id_rows(job_ids)})
-    return {row.id: job_row(row) for row in found}
+    return {row.id: JobRow(*row) for row in found}
 
 
 def blocker_ids(conn: Connection, jobs: Iterable[JobRow]) -> dict[str, tuple[str, ...]]:
@@ -73,8 +73,8 @@ def detail(conn: Connection, chain_id: str) -> Detail | None:
     if chain is None:
         return None
     asked = {"chain_id": chain_id}
-    own = [job_row(row) for row in conn.execute(queries.JOBS_OF_CHAIN, asked)]
-    dependents = [job_row(row) for row in conn.execute(queries.DEPENDENTS_OF, asked)]
+    own = [JobRow(*row) for row in conn.execute(queries.JOBS_OF_CHAIN, asked)]
+    dependents = [JobRow(*row) for row in conn.execute(queries.DEPENDENTS_OF, asked)]
     waits = blocker_ids(conn, [*own, *dependents])
     blockers = {each for row in own for each in waits.get(row.id, ())}
     return Detail(
@@ -104,7 +104,7 @@ def list_jobs(conn: Connection, wanted: ListFilter) -> tuple[list[JobRow], str |
     if wanted.chain_id is not None:
         statement = statement.where(job.c.chain_id == wanted.chain_id)
     statement = _narrow(statement, wanted, job)
-    found = [job_row(row) for row in conn.execute(statement)]
+    found = [JobRow(*row) for row in conn.execute(statement)]
     return found[: wanted.limit], _cursor(found, wanted)
 
 

@@ -30,10 +30,13 @@ from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError
 
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
+from jobctl.storage import leasing
 from jobctl.storage import statements as sql
+from jobctl.storage.database import Watch
+from jobctl.storage.parameters import JsonRow, id_rows, type_rows
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
 from jobctl.storage.spelling import among, matching, now
-from jobctl.storage.store import JsonRow, Store, Watch, id_rows, type_rows
+from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
 
 BUSY_TIMEOUT = 10.0
@@ -48,7 +51,7 @@ INSERT_CURRENT = insert(current).from_select(sql.CURRENT_COLUMNS, sql.new_curren
 
 TAKE_WRITE_LOCK = update(current).values(attempt=current.c.attempt).where(current.c.chain_id == bindparam("nobody"))
 
-LANES = select(sql.LANES.c.type_name, sql.LANES.c.priority).where(sql.LANES.c.priority.is_not(None))
+LANES = select(leasing.LANES.c.type_name, leasing.LANES.c.priority).where(leasing.LANES.c.priority.is_not(None))
 
 CANDIDATES = (
     select(current.c.scheduled_at, current.c.chain_id)
@@ -64,12 +67,12 @@ CANDIDATES = (
 
 CLAIM = (
     update(current)
-    .values(sql.lease_values())
-    .where(among(current.c.chain_id, sql.IDS.c.id), current.c.type_name == sql.TYPES.c.type_name)
+    .values(leasing.lease_values())
+    .where(among(current.c.chain_id, sql.IDS.c.id), current.c.type_name == leasing.TYPES.c.type_name)
 )
 
 CLAIMED = (
-    select(*sql.CLAIMED)
+    select(*leasing.CLAIMED)
     .join_from(sql.IDS, current, matching(current.c.chain_id, sql.IDS.c.id))
     .join(job, job.c.id == current.c.job_id)
 )

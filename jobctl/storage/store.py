@@ -8,18 +8,26 @@ Whoever only takes what is free (claim, reap, renew) skips what is locked.
 from __future__ import annotations
 
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
-from typing import Any, ClassVar, Protocol
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
-from sqlalchemy import Connection, Engine, Executable, Insert, Row, Select, event
+from sqlalchemy import Connection, Insert
 
-from jobctl.errors import DuplicateIdError, JobctlError, NotFoundError, UsageError
-from jobctl.model import Schedule
-from jobctl.storage import queries
+from jobctl.errors import DuplicateIdError, NotFoundError, UsageError
+from jobctl.storage import leasing, queries
 from jobctl.storage import statements as sql
+from jobctl.storage.database import Database
+from jobctl.storage.parameters import (
+    JsonRow,
+    failure_row,
+    held_rows,
+    id_rows,
+    move_row,
+    new_job_row,
+    result_row,
+    type_rows,
+)
 from jobctl.storage.records import (
     WORK,
     Complete,
@@ -29,133 +37,19 @@ from jobctl.storage.records import (
     JobRow,
     Locked,
     NewJob,
-    Outcome,
-    Postpone,
     Reaped,
     Retry,
     Settled,
     Settlement,
 )
 
-COMMIT_GUARD = "jobctl_commit_guard"
-"""Where a connection keeps what is called before each commit, and may refuse it."""
 
-JsonRow = dict[str, Any]
-"""A row of a parameter that statements take as JSON."""
+class Store(Database):
+    """What the use cases ask of a database, for jobs and chains."""
 
-
-class Watch(Protocol):
-    """Hears of changes that other connections committed."""
-
-    def wait(self, seconds: float) -> Mapping[str, set[str]] | None:
-        """What was told within so many seconds: channel to payloads; empty when nothing was.
-
-        None when the connection was lost: anything may have happened meanwhile. The next call reconnects.
-        """
-
-    def close(self) -> None:
-        """Give the connection back."""
-
-
-class Store(ABC):
-    """A database that jobctl works on."""
-
-    dialect: ClassVar[str]
     insert_jobs: ClassVar[Insert]
 
-    def __init__(self, engine: Engine, label: str) -> None:
-        self.engine = engine
-        event.listen(engine, "commit", _guard_commit)
-        self.label = label
-        """The database's URL without its password, for people."""
-
-    # --- connections ---------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def translate(self, error: Exception) -> JobctlError | None:
-        """The error that a driver's error means to a caller, or None when it is a defect."""
-
-    def exists(self) -> bool:
-        """Whether there is a database to look into, without making one."""
-        return True  # else connecting fails, and says why
-
-    @abstractmethod
-    def watch(self, *channels: str) -> Watch:
-        """Listen for changes of other connections."""
-
-    @abstractmethod
-    def snapshot(self, conn: Connection) -> Connection:
-        """The connection, before its transaction begins, set to read one consistent state and to block nobody."""
-
-    @abstractmethod
-    def cut(self, conn: Connection) -> None:
-        """End a connection from another thread, so that what it has locked is free; its own thread gets an error."""
-
-    @abstractmethod
-    def migration_lock(self, conn: Connection) -> None:
-        """Wait until no other process migrates this database; held to the end of the transaction."""
-
-    @abstractmethod
-    def run_script(self, conn: Connection, script: str) -> None:
-        """Run the statements of an SQL file as they stand."""
-
-    def close(self) -> None:
-        """Close the connections that wait in the pool."""
-        self.engine.dispose()
-
-    @contextmanager
-    def translated(self) -> Iterator[None]:
-        """Raise the driver's errors as jobctl's."""
-        try:
-            yield
-        except JobctlError:
-            raise
-        except Exception as error:
-            known = self.translate(error)
-            if known is None:
-                raise
-            raise known from error
-
-    @contextmanager
-    def transaction(self, *, read_only: bool = False) -> Iterator[Connection]:
-        """A connection in a transaction of its own, committed at the end, rolled back on an error."""
-        with self.translated(), self.engine.connect() as conn:
-            if read_only:
-                conn = self.snapshot(conn)  # noqa: PLW2901 - the same connection, set up
-            with conn.begin():
-                yield conn
-
-    def on(self, conn: Connection | None, *, read_only: bool = False) -> AbstractContextManager[Connection]:
-        """The caller's connection and transaction, or a transaction of its own."""
-        return self.transaction(read_only=read_only) if conn is None else self._borrowed(conn, read_only=read_only)
-
-    @contextmanager
-    def _borrowed(self, conn: Connection, *, read_only: bool) -> Iterator[Connection]:
-        with self.translated():
-            if not read_only:
-                self.ensure_begun(conn)
-            yield conn
-
-    def ensure_begun(self, conn: Connection) -> None:  # noqa: B027 - most drivers need nothing done
-        """Make sure that a caller's connection is in a transaction of the database's, about to be written to."""
-
     # --- what differs --------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Run a statement that was built once, past SQLAlchemy's execution, which takes longer than the database's.
-
-        Returns:
-            Its rows: ids are text, instants as the driver has them.
-        """
-
-    @abstractmethod
-    def instant(self, value: Any) -> datetime:
-        """The instant in a row of ``run``."""
-
-    @abstractmethod
-    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
-        """The statement, locking the rows of jobctl_current that it reads."""
 
     @abstractmethod
     def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
@@ -218,10 +112,6 @@ class Store(ABC):
         jobs.sort(key=lambda each: (-each.priority, each.scheduled_at, each.id))
         return jobs
 
-    @abstractmethod
-    def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
-        """Tell other processes, once the transaction has committed: payloads by channel."""
-
     # --- locking -------------------------------------------------------------------------------------------------
 
     def lock(self, conn: Connection, chain_ids: Iterable[str]) -> dict[str, Locked]:
@@ -250,7 +140,7 @@ class Store(ABC):
         """Lock a chain if it is open, and read its last job; None when there is no such chain."""
         self.lock(conn, [chain_id])
         row = conn.execute(queries.LAST_JOB, {"chain_id": chain_id}).one_or_none()
-        return None if row is None else job_row(row)
+        return None if row is None else JobRow(*row)
 
     # --- starting ------------------------------------------------------------------------------------------------
 
@@ -281,7 +171,7 @@ class Store(ABC):
                 raise UsageError(f"the chain {job.chain_id} cannot wait for itself")
         blockers = {each for job in jobs for each in job.blocked_by}
         waited_for = self._uncompleted(conn, blockers, open_chains) if blockers else set()
-        rows = [_new_job_row(job, "blocked" if waited_for.intersection(job.blocked_by) else "pending") for job in jobs]
+        rows = [new_job_row(job, "blocked" if waited_for.intersection(job.blocked_by) else "pending") for job in jobs]
         inserted = insert(conn, rows)
         taken = next((job.id for job in jobs if job.id not in inserted), None)
         if taken is not None or len(inserted) < len(jobs):
@@ -345,7 +235,7 @@ class Store(ABC):
     ) -> Settled:
         """Settle jobs of chains that are locked."""
         winners = [each for each in settlements if is_held(locked.get(each.held.chain_id), each.held)]
-        results = [_result_row(each) for each in winners if isinstance(each.outcome, Complete | Continue)]
+        results = [result_row(each) for each in winners if isinstance(each.outcome, Complete | Continue)]
         if results:
             self.run(conn, sql.INSERT_SETTLED, {"results": json.dumps(results)})
         work = self._go_on(conn, winners, locked)
@@ -367,13 +257,13 @@ class Store(ABC):
             else {}
         )
         moves = [
-            _move_row(each.outcome, locked[each.held.chain_id], inserted.get(each.held.chain_id))
+            move_row(each.outcome, locked[each.held.chain_id], inserted.get(each.held.chain_id))
             for each in winners
             if not isinstance(each.outcome, Complete)
         ]
         if moves:
             self.run(conn, sql.MOVE_CURRENT, {"moves": json.dumps(moves)})
-        failures = [_failure_row(each.held, each.outcome.error) for each in winners if isinstance(each.outcome, Retry)]
+        failures = [failure_row(each.held, each.outcome.error) for each in winners if isinstance(each.outcome, Retry)]
         if failures:
             self.run(conn, sql.INSERT_ERRORS, {"errors": json.dumps(failures)})
         return {row["type_name"] for row in moves if row["status"] == "pending"}
@@ -420,13 +310,13 @@ class Store(ABC):
 
     def next_due(self, conn: Connection, types: Mapping[str, float]) -> Due:
         """When the next job of these types is due, and when the next lease of any type runs out."""
-        ((job, lease),) = self.run(conn, sql.NEXT_DUE, {"types": type_rows(types)})
+        ((job, lease),) = self.run(conn, leasing.NEXT_DUE, {"types": type_rows(types)})
         return Due(job, lease)
 
     def reap(self, conn: Connection, own_leases: Iterable[str], *, limit: int = 1000) -> list[Reaped]:
         """Give back jobs whose leases ran out, except the caller's own."""
         held = json.dumps([{"lease": lease} for lease in own_leases])
-        expired = self.for_update(sql.EXPIRED, skip_locked=True)
+        expired = self.for_update(leasing.EXPIRED, skip_locked=True)
         reaped = [Reaped(*row) for row in self.run(conn, expired, {"held": held, "most": limit})]
         if not reaped:
             return []
@@ -440,7 +330,7 @@ class Store(ABC):
             }
             for each in reaped
         ]
-        self.run(conn, sql.REAP, {"reaped": json.dumps(failures)})
+        self.run(conn, leasing.REAP, {"reaped": json.dumps(failures)})
         self.run(conn, sql.INSERT_ERRORS, {"errors": json.dumps(failures)})
         self.notify(conn, {WORK: {each.type_name for each in reaped}})
         return reaped
@@ -452,11 +342,11 @@ class Store(ABC):
         """
         held = list(held)
         parameters = {"held": held_rows(held, {})}
-        free = {id_ for (id_,) in self.run(conn, self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
+        free = {id_ for (id_,) in self.run(conn, self.for_update(leasing.RENEWABLE, skip_locked=True), parameters)}
         if not free:
             return free
         parameters = {"held": held_rows([each for each in held if each.id in free], {})}
-        self.notify(conn, {WORK: {type_name for (type_name,) in self.run(conn, sql.RELEASE, parameters)}})
+        self.notify(conn, {WORK: {type_name for (type_name,) in self.run(conn, leasing.RELEASE, parameters)}})
         return free
 
     def renew(self, conn: Connection, held: Iterable[Held], seconds: Mapping[str, float]) -> set[str]:
@@ -467,10 +357,10 @@ class Store(ABC):
         """
         held = list(held)
         parameters = {"held": held_rows(held, seconds)}
-        free = {id_ for (id_,) in self.run(conn, self.for_update(sql.RENEWABLE, skip_locked=True), parameters)}
+        free = {id_ for (id_,) in self.run(conn, self.for_update(leasing.RENEWABLE, skip_locked=True), parameters)}
         chosen = [each for each in held if each.id in free]
         renewed = (
-            {id_ for (id_,) in self.run(conn, sql.RENEW, {"held": held_rows(chosen, seconds)})} if chosen else set()
+            {id_ for (id_,) in self.run(conn, leasing.RENEW, {"held": held_rows(chosen, seconds)})} if chosen else set()
         )
         passed_over = {each.id: each.lease for each in held if each.id not in renewed}
         states = self.states(conn, passed_over)
@@ -479,58 +369,7 @@ class Store(ABC):
     def states(self, conn: Connection, job_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
         """Stored status and lease of the jobs that exist."""
         ids = id_rows(job_ids)
-        return {id_: (status, lease) for id_, status, lease in self.run(conn, sql.STATES, {"ids": ids})}
-
-
-def _guard_commit(conn: Connection) -> None:
-    guard = conn.info.get(COMMIT_GUARD)
-    if guard is not None:
-        guard(conn)
-
-
-def id_rows(ids: Iterable[str]) -> str:
-    """The parameter of a statement over ids."""
-    return json.dumps([{"id": id_} for id_ in sorted(set(ids))])
-
-
-def type_rows(types: Mapping[str, float]) -> str:
-    """The parameter of a statement over types and the seconds of their leases."""
-    return json.dumps([{"type_name": name, "lease_seconds": seconds} for name, seconds in types.items()])
-
-
-def held_rows(held: Iterable[Held], seconds: Mapping[str, float]) -> str:
-    """The parameter of a statement over held jobs."""
-    return json.dumps(
-        [
-            {"chain_id": each.chain_id, "lease": each.lease, "lease_seconds": seconds.get(each.type_name)}
-            for each in held
-        ]
-    )
-
-
-def job_row(row: Row[Any]) -> JobRow:
-    """A job as statements.JOBS reads it."""
-    return JobRow(*tuple(row))
-
-
-def _new_job_row(job: NewJob, status: str) -> JsonRow:
-    return {
-        "id": job.id,
-        "chain_id": job.chain_id,
-        "chain_index": job.chain_index,
-        "chain_type": job.chain_type,
-        "type_name": job.type_name,
-        "status": status,
-        "priority": job.priority,
-        "blocker_count": len(job.blocked_by),
-        **_schedule_row(job.schedule),
-        "input": job.input,
-    }
-
-
-def _schedule_row(schedule: Schedule) -> JsonRow:
-    at = None if schedule.at is None else schedule.at.timestamp()
-    return {"after_seconds": schedule.after_seconds, "at_seconds": at}
+        return {id_: (status, lease) for id_, status, lease in self.run(conn, leasing.STATES, {"ids": ids})}
 
 
 def is_held(locked: Locked | None, held: Held) -> bool:
@@ -538,36 +377,3 @@ def is_held(locked: Locked | None, held: Held) -> bool:
     if locked is None or locked.job_id != held.id:
         return False
     return held.lease is None or locked.lease == held.lease
-
-
-def _result_row(settlement: Settlement) -> JsonRow:
-    held, outcome = settlement.held, settlement.outcome
-    row: JsonRow = {"chain_id": held.chain_id, "worker": held.worker, "status": "continued"}
-    return {**row, "status": "completed", "output": outcome.output} if isinstance(outcome, Complete) else row
-
-
-def _move_row(outcome: Outcome, before: Locked, successor: JsonRow | None) -> JsonRow:
-    """What a chain is to do next: a successor, or its current job again."""
-    if successor is not None:
-        return {**successor, "job_id": successor["id"], "attempt": 0, "input": None}
-    again: JsonRow = {
-        "chain_id": before.chain_id,
-        "job_id": before.job_id,
-        "chain_index": before.chain_index,
-        "type_name": before.type_name,
-        "status": "pending",
-        "priority": before.priority,
-        "attempt": before.attempt,
-    }
-    match outcome:
-        case Retry(error, None):
-            again |= {"status": "failed", "error": error}
-        case Retry(error, delay):
-            again |= {"error": error, "after_seconds": delay}
-        case Postpone(schedule):
-            again |= {"attempt": before.attempt - 1, **_schedule_row(schedule)}
-    return again
-
-
-def _failure_row(held: Held, text: str) -> dict[str, Any]:
-    return {"job_id": held.id, "attempt": held.attempt, "worker": held.worker, "error": text}

@@ -15,8 +15,8 @@ from working import completed, continued, held, with_outcome
 
 from jobctl import Client, ListFilter, Status
 from jobctl.ids import new_id
+from jobctl.storage import leasing, queries, reading, statements
 from jobctl.storage import postgres as postgres_module
-from jobctl.storage import queries, reading, statements
 from jobctl.storage import sqlite as sqlite_module
 from jobctl.storage.migrate import migrate
 from jobctl.storage.open import open_store
@@ -330,7 +330,7 @@ def test_sqlite_cost_does_not_grow(sqlite_backlog, small_backlog, call):
 
 def compiled_statements():
     found = []
-    for module in (statements, queries, postgres_module, sqlite_module):
+    for module in (statements, leasing, queries, postgres_module, sqlite_module):
         for name, value in vars(module).items():
             if not isinstance(value, ClauseElement) or isinstance(value, TextClause):
                 continue

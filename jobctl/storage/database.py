@@ -1,0 +1,139 @@
+"""What a database is to a store: connections and transactions, errors, locks, statements, and being told of changes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Any, ClassVar, Protocol
+
+from sqlalchemy import Connection, Engine, Executable, Select, event
+
+from jobctl.errors import JobctlError
+
+COMMIT_GUARD = "jobctl_commit_guard"
+"""Where a connection keeps what is called before each commit, and may refuse it."""
+
+
+class Watch(Protocol):
+    """Hears of changes that other connections committed."""
+
+    def wait(self, seconds: float) -> Mapping[str, set[str]] | None:
+        """What was told within so many seconds: channel to payloads; empty when nothing was.
+
+        None when the connection was lost: anything may have happened meanwhile. The next call reconnects.
+        """
+
+    def close(self) -> None:
+        """Give the connection back."""
+
+
+class Database(ABC):
+    """A database: its connections, and what the two kinds do differently to all statements alike."""
+
+    dialect: ClassVar[str]
+
+    def __init__(self, engine: Engine, label: str) -> None:
+        self.engine = engine
+        event.listen(engine, "commit", _guard_commit)
+        self.label = label
+        """The database's URL without its password, for people."""
+
+    # --- connections ---------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def translate(self, error: Exception) -> JobctlError | None:
+        """The error that a driver's error means to a caller, or None when it is a defect."""
+
+    def exists(self) -> bool:
+        """Whether there is a database to look into, without making one."""
+        return True  # else connecting fails, and says why
+
+    @abstractmethod
+    def watch(self, *channels: str) -> Watch:
+        """Listen for changes of other connections."""
+
+    @abstractmethod
+    def snapshot(self, conn: Connection) -> Connection:
+        """The connection, before its transaction begins, set to read one consistent state and to block nobody."""
+
+    @abstractmethod
+    def cut(self, conn: Connection) -> None:
+        """End a connection from another thread, so that what it has locked is free; its own thread gets an error."""
+
+    @abstractmethod
+    def migration_lock(self, conn: Connection) -> None:
+        """Wait until no other process migrates this database; held to the end of the transaction."""
+
+    @abstractmethod
+    def run_script(self, conn: Connection, script: str) -> None:
+        """Run the statements of an SQL file as they stand."""
+
+    def close(self) -> None:
+        """Close the connections that wait in the pool."""
+        self.engine.dispose()
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Raise the driver's errors as jobctl's."""
+        try:
+            yield
+        except JobctlError:
+            raise
+        except Exception as error:
+            known = self.translate(error)
+            if known is None:
+                raise
+            raise known from error
+
+    @contextmanager
+    def transaction(self, *, read_only: bool = False) -> Iterator[Connection]:
+        """A connection in a transaction of its own, committed at the end, rolled back on an error."""
+        with self.translated(), self.engine.connect() as conn:
+            if read_only:
+                conn = self.snapshot(conn)  # noqa: PLW2901 - the same connection, set up
+            with conn.begin():
+                yield conn
+
+    def on(self, conn: Connection | None, *, read_only: bool = False) -> AbstractContextManager[Connection]:
+        """The caller's connection and transaction, or a transaction of its own."""
+        return self.transaction(read_only=read_only) if conn is None else self._borrowed(conn, read_only=read_only)
+
+    @contextmanager
+    def _borrowed(self, conn: Connection, *, read_only: bool) -> Iterator[Connection]:
+        with self.translated():
+            if not read_only:
+                self.ensure_begun(conn)
+            yield conn
+
+    def ensure_begun(self, conn: Connection) -> None:  # noqa: B027 - most drivers need nothing done
+        """Make sure that a caller's connection is in a transaction of the database's, about to be written to."""
+
+    # --- what differs --------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run a statement that was built once, past SQLAlchemy's execution, which takes longer than the database's.
+
+        Returns:
+            Its rows: ids are text, instants as the driver has them.
+        """
+
+    @abstractmethod
+    def instant(self, value: Any) -> datetime:
+        """The instant in a row of ``run``."""
+
+    @abstractmethod
+    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+        """The statement, locking the rows of jobctl_current that it reads."""
+
+    @abstractmethod
+    def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
+        """Tell other processes, once the transaction has committed: payloads by channel."""
+
+
+def _guard_commit(conn: Connection) -> None:
+    guard = conn.info.get(COMMIT_GUARD)
+    if guard is not None:
+        guard(conn)

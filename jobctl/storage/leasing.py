@@ -1,0 +1,135 @@
+"""The statements of claims and leases, built once. Statuses are literals, so that partial indexes are used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, null, select, update
+
+from jobctl.storage.spelling import among, as_text, later, latest, matching, now, rows, seconds_until
+from jobctl.storage.statements import IDS, PENDING, RUNNING
+from jobctl.storage.tables import current, job, settled
+
+TYPES = rows("types", type_name="text", lease_seconds="number")
+
+_lane_base = select(
+    TYPES.c.type_name,
+    select(func.max(current.c.priority))
+    .where(current.c.type_name == TYPES.c.type_name, current.c.status == PENDING)
+    .correlate(TYPES)
+    .scalar_subquery()
+    .label("priority"),
+).cte("lane", recursive=True)
+
+LANES = _lane_base.union_all(
+    select(
+        _lane_base.c.type_name,
+        select(func.max(current.c.priority))
+        .where(
+            current.c.type_name == _lane_base.c.type_name,
+            current.c.status == PENDING,
+            current.c.priority < _lane_base.c.priority,
+        )
+        .correlate(_lane_base)
+        .scalar_subquery(),
+    ).where(_lane_base.c.priority.is_not(None))
+)
+"""The priorities that wait, per type: one index probe each, so the cost does not grow with the backlog."""
+
+_first_due = (
+    select(func.min(current.c.scheduled_at))
+    .where(
+        current.c.type_name == LANES.c.type_name, current.c.priority == LANES.c.priority, current.c.status == PENDING
+    )
+    .correlate(LANES)
+    .scalar_subquery()
+)
+_first_expiry = select(func.min(current.c.leased_until)).where(current.c.status == RUNNING).scalar_subquery()
+
+NEXT_DUE = select(
+    select(seconds_until(func.min(_first_due))).select_from(LANES).scalar_subquery(),
+    seconds_until(_first_expiry),
+)
+
+
+def lease_values() -> dict[str, Any]:
+    """What a claim sets."""
+    return {
+        "status": RUNNING,
+        "attempt": current.c.attempt + 1,
+        "claimed_at": now(),
+        "lease": bindparam("claim_lease", type_=current.c.lease.type),
+        "worker": bindparam("claim_worker", type_=current.c.worker.type),
+        "leased_until": later(now(), TYPES.c.lease_seconds),
+    }
+
+
+CLAIMED = (
+    job.c.id,
+    job.c.chain_id,
+    job.c.chain_index,
+    job.c.chain_type,
+    job.c.type_name,
+    current.c.priority,
+    current.c.attempt,
+    job.c.blocker_count,
+    job.c.created_at,
+    current.c.scheduled_at,
+    current.c.leased_until,
+    as_text(job.c.input).label("input"),
+    current.c.last_error,
+)
+"""What a claim tells of each job."""
+
+HELD = rows("held", chain_id="id", lease="id", lease_seconds="number")
+
+_is_held = and_(
+    matching(current.c.chain_id, HELD.c.chain_id), current.c.lease == HELD.c.lease, current.c.status == RUNNING
+)
+
+RENEWABLE = select(current.c.job_id).join_from(HELD, current, _is_held)
+
+RENEW = (
+    update(current).values(leased_until=later(now(), HELD.c.lease_seconds)).where(_is_held).returning(current.c.job_id)
+)
+
+STATES = (
+    select(job.c.id, func.coalesce(settled.c.status, current.c.status), current.c.lease)
+    .outerjoin_from(job, current, and_(current.c.chain_id == job.c.chain_id, current.c.job_id == job.c.id))
+    .outerjoin(settled, and_(settled.c.chain_id == job.c.chain_id, settled.c.chain_index == job.c.chain_index))
+    .where(among(job.c.id, IDS.c.id))
+)
+"""What became of these jobs, without waiting for any lock."""
+
+RELEASE = (
+    update(current)
+    .values(status=PENDING, attempt=current.c.attempt - 1, lease=null(), worker=null(), leased_until=null())
+    .where(_is_held)
+    .returning(current.c.type_name)
+)
+"""Give jobs back as if they had never been claimed."""
+
+EXPIRED = (
+    select(current.c.job_id, current.c.chain_id, current.c.type_name, current.c.attempt, current.c.worker)
+    .where(current.c.status == RUNNING, current.c.leased_until < now())
+    .where(current.c.lease.not_in(select(HELD.c.lease)))
+    .order_by(current.c.leased_until)
+    .limit(bindparam("most"))
+)
+"""Leases that ran out, except those that the caller holds itself."""
+
+_reaped = rows("reaped", chain_id="id", error="text")
+
+REAP = (
+    update(current)
+    .values(
+        status=PENDING,
+        scheduled_at=latest(current.c.scheduled_at, now()),
+        last_error=_reaped.c.error,
+        lease=null(),
+        worker=null(),
+        leased_until=null(),
+    )
+    .where(matching(current.c.chain_id, _reaped.c.chain_id), current.c.status == RUNNING)
+)
+"""Give back the jobs of workers that were not heard of; the attempt counts."""

@@ -1,0 +1,89 @@
+"""Rows of JSON, as the parameters of statements take them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jobctl.model import Schedule
+from jobctl.storage.records import Complete, Held, Locked, NewJob, Outcome, Postpone, Retry, Settlement
+
+JsonRow = dict[str, Any]
+
+
+def id_rows(ids: Iterable[str]) -> str:
+    """The parameter of a statement over ids."""
+    return json.dumps([{"id": id_} for id_ in sorted(set(ids))])
+
+
+def type_rows(types: Mapping[str, float]) -> str:
+    """The parameter of a statement over types and the seconds of their leases."""
+    return json.dumps([{"type_name": name, "lease_seconds": seconds} for name, seconds in types.items()])
+
+
+def held_rows(held: Iterable[Held], seconds: Mapping[str, float]) -> str:
+    """The parameter of a statement over held jobs."""
+    return json.dumps(
+        [
+            {"chain_id": each.chain_id, "lease": each.lease, "lease_seconds": seconds.get(each.type_name)}
+            for each in held
+        ]
+    )
+
+
+def new_job_row(job: NewJob, status: str) -> JsonRow:
+    """A job to be inserted, blocked or pending."""
+    return {
+        "id": job.id,
+        "chain_id": job.chain_id,
+        "chain_index": job.chain_index,
+        "chain_type": job.chain_type,
+        "type_name": job.type_name,
+        "status": status,
+        "priority": job.priority,
+        "blocker_count": len(job.blocked_by),
+        **schedule_row(job.schedule),
+        "input": job.input,
+    }
+
+
+def schedule_row(schedule: Schedule) -> JsonRow:
+    """A delay or an instant, in seconds."""
+    at = None if schedule.at is None else schedule.at.timestamp()
+    return {"after_seconds": schedule.after_seconds, "at_seconds": at}
+
+
+def result_row(settlement: Settlement) -> JsonRow:
+    """What came of a job that was completed or continued."""
+    held, outcome = settlement.held, settlement.outcome
+    row: JsonRow = {"chain_id": held.chain_id, "worker": held.worker, "status": "continued"}
+    return {**row, "status": "completed", "output": outcome.output} if isinstance(outcome, Complete) else row
+
+
+def move_row(outcome: Outcome, before: Locked, successor: JsonRow | None) -> JsonRow:
+    """What a chain is to do next: a successor, or its current job again."""
+    if successor is not None:
+        return {**successor, "job_id": successor["id"], "attempt": 0, "input": None}
+    again: JsonRow = {
+        "chain_id": before.chain_id,
+        "job_id": before.job_id,
+        "chain_index": before.chain_index,
+        "type_name": before.type_name,
+        "status": "pending",
+        "priority": before.priority,
+        "attempt": before.attempt,
+    }
+    match outcome:
+        case Retry(error, None):
+            again |= {"status": "failed", "error": error}
+        case Retry(error, delay):
+            again |= {"error": error, "after_seconds": delay}
+        case Postpone(schedule):
+            again |= {"attempt": before.attempt - 1, **schedule_row(schedule)}
+    return again
+
+
+def failure_row(held: Held, text: str) -> JsonRow:
+    """An attempt that failed, for the history."""
+    return {"job_id": held.id, "attempt": held.attempt, "worker": held.worker, "error": text}
