@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Told(StrEnum):
@@ -25,8 +25,7 @@ class Told(StrEnum):
     JOB_REAPED = "job_reaped"  # detail: the worker whose lease ran out
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """Something that happened in a worker.
 
     Attributes:

@@ -11,8 +11,7 @@ import asyncio
 import traceback
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from jobctl.attempt import Attempt
 from jobctl.errors import InvalidDataError, TryAgainError
@@ -28,8 +27,7 @@ SOON = Schedule.of("1s")
 """When an attempt is made again that the database, not its handler, ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(NamedTuple):
     """How a handler ended.
 
     Attributes:

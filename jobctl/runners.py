@@ -8,10 +8,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from jobctl.attempt import Attempt
 from jobctl.events import Event, Told
@@ -20,8 +19,7 @@ from jobctl.model import LostReason
 from jobctl.storage.records import Complete, Continue, Postpone, Retry, Settled, Settlement
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """An attempt that ended.
 
     Attributes:

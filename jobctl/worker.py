@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -272,7 +271,7 @@ class Worker:
                     raise
                 known = self._registry[each.attempt.held.type_name]
                 reason = f"what the handler answered cannot be kept: {getattr(error, 'orig', error)}"
-                self._ended.append(replace(each, ended=Ended(self._handling.retry(each.attempt, known, reason))))
+                self._ended.append(each._replace(ended=Ended(self._handling.retry(each.attempt, known, reason))))
             else:
                 if each.unsettled and not each.won(settled):
                     each.attempt.lose(LostReason.TAKEN_BY_ANOTHER_WORKER)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Self
 
 from jobctl.cli.documents import iso
 from jobctl.cli.render import last_line, plain, span
 from jobctl.events import Event, Told
 
-Tell = Callable[[Event], None]
+MOST_AT_ONCE = 1000
+"""Lines in one write."""
+
+MOST_UNWRITTEN = 100_000
+"""Events that wait to be written before a worker waits for them."""
 
 ROUTINE = frozenset(
     {
@@ -43,45 +53,79 @@ _WORDS = {each: each.removeprefix("job_").removeprefix("worker_").replace("_", "
 _WIDTH = max(map(len, _WORDS.values()))
 
 
-def json_log(quiet: bool) -> Tell:
-    """One JSON object per line, as docs/json.md says."""
+class Log:
+    """Writes a line for each event that it is called with, on a thread of its own.
 
-    def tell(event: Event) -> None:
-        if quiet and event.told in ROUTINE:
+    A worker does not wait for its terminal or disk, and the lines that gather meanwhile are written at once.
+    """
+
+    def __init__(self, line: Callable[[Event, datetime], str], *, quiet: bool) -> None:
+        """Make a log; it begins with ``with``.
+
+        Args:
+            line: Makes the line of an event and when it happened, in UTC.
+            quiet: Leave out what is routine.
+        """
+        self._line = line
+        self._left_out = ROUTINE if quiet else frozenset()
+        self._told: SimpleQueue[tuple[Event, float] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._write, name="jobctl-log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._told.put(None)
+        self._thread.join()
+
+    def __call__(self, event: Event) -> None:
+        if event.told in self._left_out:
             return
-        line = {
-            "time": iso(datetime.now(UTC)),
-            "event": event.told.value,
-            "worker": event.worker,
-            "job_id": event.job_id,
-            "chain_id": event.chain_id,
-            "type": event.type_name,
-            "attempt": event.attempt,
-            "seconds": None if event.seconds is None else round(event.seconds, 6),
-            "detail": event.detail,
-        }
-        _write(json.dumps(line, ensure_ascii=False))
+        while self._told.qsize() > MOST_UNWRITTEN:  # nobody reads what a pipe holds: wait, as a write would
+            time.sleep(0.01)
+        self._told.put((event, time.time()))
 
-    return tell
-
-
-def human_log(quiet: bool, colored: bool) -> Tell:
-    """Lines for people: time, worker, what happened, type, the end of the job's id, attempt, duration, detail."""
-
-    def tell(event: Event) -> None:
-        if quiet and event.told in ROUTINE:
-            return
-        _write(human_line(event, datetime.now().astimezone(), colored=colored))
-
-    return tell
+    def _write(self) -> None:
+        told = self._told.get()
+        while told is not None:
+            lines = []
+            while told is not None:
+                event, instant = told
+                lines.append(self._line(event, datetime.fromtimestamp(instant, UTC)))
+                if self._told.empty() or len(lines) == MOST_AT_ONCE:
+                    break
+                told = self._told.get()
+            with suppress(OSError, ValueError):  # a log that nobody reads any more stops no work
+                sys.stderr.write("\n".join(lines) + "\n")
+            if told is not None:
+                told = self._told.get()
 
 
-def human_line(event: Event, now: datetime, *, colored: bool = False) -> str:
-    """An event as a line."""
+def json_line(event: Event, instant: datetime) -> str:
+    """An event as a JSON object, as docs/json.md says."""
+    line = {
+        "time": iso(instant),
+        "event": event.told.value,
+        "worker": event.worker,
+        "job_id": event.job_id,
+        "chain_id": event.chain_id,
+        "type": event.type_name,
+        "attempt": event.attempt,
+        "seconds": None if event.seconds is None else round(event.seconds, 6),
+        "detail": event.detail,
+    }
+    return json.dumps(line, ensure_ascii=False)
+
+
+def human_line(event: Event, instant: datetime, *, colored: bool = False) -> str:
+    """An event as a line for people, in local time."""
     what = _WORDS[event.told].ljust(_WIDTH)
     if colored and event.told in _COLORS:
         what = f"\x1b[{_COLORS[event.told]}m{what}\x1b[0m"
-    words = [now.isoformat(sep=" ", timespec="milliseconds")[:23], plain(event.worker), what]
+    words = [instant.astimezone().isoformat(sep=" ", timespec="milliseconds")[:23], plain(event.worker), what]
     if event.type_name is not None:
         words.append(plain(event.type_name))
     if event.job_id is not None:
@@ -93,11 +137,3 @@ def human_line(event: Event, now: datetime, *, colored: bool = False) -> str:
     if event.detail:
         words.append(last_line(event.detail))
     return " ".join(words).rstrip()
-
-
-def _write(line: str) -> None:
-    """Write a line in one call; a log that nobody reads any more stops no work."""
-    try:
-        sys.stderr.write(f"{line}\n")
-    except (OSError, ValueError):
-        return

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ import typer
 
 from jobctl.cli import parse
 from jobctl.cli.command import command
-from jobctl.cli.log import human_log, json_log
+from jobctl.cli.log import Log, human_line, json_line
 from jobctl.cli.options import Processors
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
@@ -99,12 +100,13 @@ def worker(
     registry = run.registry(processors)
     if not registry:
         raise UsageError("a worker needs processors: give --processors MOD, or 'processors' in jobctl.toml")
-    tell = json_log(run.common.quiet) if log == "json" else human_log(run.common.quiet, run.colored(sys.stderr))
+    line = json_line if log == "json" else partial(human_line, colored=run.colored(sys.stderr))
     store = open_store(run.database, pool_size=options.concurrency + OTHER_CONNECTIONS)
     try:
-        working = Worker(store, registry, options, tell)
-        with _stopped_by_signals(working) as received:
-            working.run()
+        with Log(line, quiet=run.common.quiet) as tell:
+            working = Worker(store, registry, options, tell)
+            with _stopped_by_signals(working) as received:
+                working.run()
     finally:
         store.close()
     if received:

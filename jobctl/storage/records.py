@@ -111,15 +111,13 @@ class Held(NamedTuple):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(NamedTuple):
     """The chain ends with this output."""
 
     output: str
 
 
-@dataclass(frozen=True, slots=True)
-class Continue:
+class Continue(NamedTuple):
     """The chain goes on with this job."""
 
     successor: NewJob
@@ -143,8 +141,7 @@ class Postpone:
 Outcome = Complete | Continue | Retry | Postpone
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(NamedTuple):
     """What becomes of a held job."""
 
     held: Held

@@ -124,11 +124,24 @@ def test_statuses(contract: dict):
 
 def test_log_lines(contract: dict, capsys: pytest.CaptureFixture[str]):
     """A worker's log lines have exactly the fields that are written down, and every event is."""
-    log.json_log(quiet=False)(Event(Told.JOB_RETRIED, "w", "j", "c", "t", 1, 0.5, "Traceback\nValueError: ü"))
+    with log.Log(log.json_line, quiet=False) as tell:
+        tell(Event(Told.JOB_RETRIED, "w", "j", "c", "t", 1, 0.5, "Traceback\nValueError: ü"))
     line = json.loads(capsys.readouterr().err)
     assert list(line) == contract["Log line"][0]
     assert line["detail"] == "Traceback\nValueError: ü"
     assert contract["Log line"][1] == [each.value for each in Told]
+
+
+def test_log_that_gathers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """All lines are written, in order, those that are routine not when quiet, and all before the log ends."""
+    monkeypatch.setattr(log, "MOST_AT_ONCE", 7)
+    monkeypatch.setattr(log, "MOST_UNWRITTEN", 20)
+    with log.Log(log.json_line, quiet=True) as tell:
+        for number in range(100):
+            tell(Event(Told.JOB_RETRIED, "w", str(number)))
+            tell(Event(Told.JOB_STARTED, "w", str(number)))
+    lines = [json.loads(each) for each in capsys.readouterr().err.splitlines()]
+    assert [(each["event"], each["job_id"]) for each in lines] == [("job_retried", str(n)) for n in range(100)]
 
 
 def test_times():
