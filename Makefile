@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check clean
+.PHONY: help demo test check bench clean
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -27,6 +27,9 @@ check: $(VENV)/ready  ## all that a change must pass
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --numprocesses auto
+
+bench: $(VENV)/ready  ## what it reaches, measured; BENCH="plain chains" for some, --help for more
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:  ## remove what the other commands made
 	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""What jobctl reaches, measured: ``python -m benchmarks --help``. Nothing here judges a time."""
