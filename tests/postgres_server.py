@@ -93,6 +93,7 @@ def keep(folder: Path) -> None:
             (folder / "url.new").rename(folder / "url")
             with (folder / "alive").open() as alive:
                 fcntl.flock(alive, fcntl.LOCK_EX)
+            server.ensure_postgres_running()  # a test may have started it anew: find the process to be stopped
         finally:
             server.cleanup()
     finally:

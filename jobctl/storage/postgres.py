@@ -277,7 +277,9 @@ def _exec(conn: Connection, script: str) -> PGresult:
     with _invalidating(conn):
         result = driver.pgconn.exec_(script.encode())
         if result.status not in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
-            raise error_from_result(result, encoding="utf-8")
+            error = error_from_result(result, encoding="utf-8")
+            # without a code it is libpq's own: the connection is lost
+            raise error if error.sqlstate else psycopg.OperationalError(str(error))
         return result
 
 
