@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from worker.bench import MODES, TRANSACTIONAL, Bench
+from worker.workshop import MODES, TRANSACTIONAL, Workshop
 
 from jobctl.storage.open import open_store
 from jobctl.storage.store import Store
@@ -26,25 +26,25 @@ def open_stores() -> Iterator[Callable[[str], Store]]:
 
 
 @pytest.fixture
-def bench(store: Store, database_url: str, open_stores: Callable[[str], Store]) -> Iterator[Bench]:
+def shop(store: Store, database_url: str, open_stores: Callable[[str], Store]) -> Iterator[Workshop]:
     """A database, of each kind, and workers on it that end with the test."""
-    made = Bench(store, lambda: open_stores(database_url))
+    made = Workshop(store, lambda: open_stores(database_url))
     yield made
     made.end()
 
 
 @pytest.fixture
-def postgres_bench(postgres_url: str, open_stores: Callable[[str], Store]) -> Iterator[Bench]:
+def postgres_shop(postgres_url: str, open_stores: Callable[[str], Store]) -> Iterator[Workshop]:
     """The same on PostgreSQL."""
-    made = Bench(open_stores(postgres_url), lambda: open_stores(postgres_url))
+    made = Workshop(open_stores(postgres_url), lambda: open_stores(postgres_url))
     yield made
     made.end()
 
 
 @pytest.fixture
-def sqlite_bench(sqlite_url: str, open_stores: Callable[[str], Store]) -> Iterator[Bench]:
+def sqlite_shop(sqlite_url: str, open_stores: Callable[[str], Store]) -> Iterator[Workshop]:
     """The same on SQLite."""
-    made = Bench(open_stores(sqlite_url), lambda: open_stores(sqlite_url))
+    made = Workshop(open_stores(sqlite_url), lambda: open_stores(sqlite_url))
     yield made
     made.end()
 

@@ -9,34 +9,34 @@ from typing import Any
 
 import pytest
 from support import eventually
-from worker.bench import SOON, Bench, make
+from worker.workshop import SOON, Workshop, make
 
 from jobctl import Attempt, Job, Status, Worker, processor
 from jobctl.events import Told
 
 
 @pytest.mark.parametrize("mode", ["plain", "staged"])
-def test_renewing(bench: Bench, mode: str):
+def test_renewing(shop: Workshop, mode: str):
     """A lease moves on while a handler runs longer than it holds: no other worker takes the job."""
-    gate = bench.gate()
-    chain = bench.start("step", "in")
-    working = bench.work(make(mode, hooks={"between": gate}), lease=0.4)
-    other = bench.work(make(mode), name="w2", store=bench.another_store(), lease=0.4, poll=0.1)
+    gate = shop.gate()
+    chain = shop.start("step", "in")
+    working = shop.work(make(mode, hooks={"between": gate}), lease=0.4)
+    other = shop.work(make(mode), name="w2", store=shop.another_store(), lease=0.4, poll=0.1)
     gate.reached()
-    first = bench.lease_end(chain)
-    eventually(lambda: bench.lease_end(chain) > first + 0.5)  # longer than the first one held
+    first = shop.lease_end(chain)
+    eventually(lambda: shop.lease_end(chain) > first + 0.5)  # longer than the first one held
     gate.open()
     working.until(Told.JOB_COMPLETED)
-    found = bench.client.show(chain)
+    found = shop.client.show(chain)
     assert (found.jobs[0].completed_by, found.jobs[0].attempt, found.errors) == ("w1", 1, ())
     assert [each for each in other.events if each.job_id] == []
 
 
 @pytest.mark.parametrize("mode", ["async_plain", "async_staged"])
-def test_renewing_for_coroutines(bench: Bench, mode: str):
+def test_renewing_for_coroutines(shop: Workshop, mode: str):
     """The same for a coroutine that awaits."""
     go_on = threading.Event()
-    chain = bench.start()
+    chain = shop.start()
 
     @processor("step")
     async def plain(job: Job) -> None:
@@ -51,96 +51,96 @@ def test_renewing_for_coroutines(bench: Bench, mode: str):
         async with attempt.complete():
             pass
 
-    working = bench.work(plain if mode == "async_plain" else staged, lease=0.4)
+    working = shop.work(plain if mode == "async_plain" else staged, lease=0.4)
     working.until(Told.JOB_STARTED)
-    first = bench.lease_end(chain)
-    eventually(lambda: bench.lease_end(chain) > first + 0.5)
+    first = shop.lease_end(chain)
+    eventually(lambda: shop.lease_end(chain) > first + 0.5)
     go_on.set()
     working.until(Told.JOB_COMPLETED)
-    assert bench.client.get_job(chain).attempt == 1
+    assert shop.client.get_job(chain).attempt == 1
 
 
-def test_an_open_completing_transaction(bench: Bench, transactional: str):
+def test_an_open_completing_transaction(shop: Workshop, transactional: str):
     """While a completing transaction holds the job its lease may run out: nobody can take it, and it completes."""
-    gate = bench.gate()
-    chain = bench.start("step", "in")
-    working = bench.work(make(transactional, hooks={"complete": gate}), lease=0.3)
+    gate = shop.gate()
+    chain = shop.start("step", "in")
+    working = shop.work(make(transactional, hooks={"complete": gate}), lease=0.3)
     gate.reached()
-    job = bench.client.get_job(chain)
+    job = shop.client.get_job(chain)
     assert job.leased_until is not None
-    other = bench.work(make("plain"), name="w2", store=bench.another_store(), poll=0.05) if bench.postgres else None
-    eventually(lambda: bench.clock() > job.leased_until.timestamp() + 0.1)  # type: ignore[union-attr]
+    other = shop.work(make("plain"), name="w2", store=shop.another_store(), poll=0.05) if shop.postgres else None
+    eventually(lambda: shop.clock() > job.leased_until.timestamp() + 0.1)  # type: ignore[union-attr]
     gate.open()
     working.until(Told.JOB_COMPLETED)
-    found = bench.client.show(chain)
+    found = shop.client.show(chain)
     assert (found.jobs[0].completed_by, found.jobs[0].attempt, found.errors) == ("w1", 1, ())
-    assert bench.effects() == ["worker"]
+    assert shop.effects() == ["worker"]
     assert other is None or [each for each in other.events if each.job_id] == []
 
 
-def test_a_lease_for_each_type(bench: Bench):
+def test_a_lease_for_each_type(shop: Workshop):
     """A processor's own lease goes before the worker's."""
-    gate = bench.gate()
-    own = bench.start("own")
-    other = bench.start("other")
-    bench.work(
+    gate = shop.gate()
+    own = shop.start("own")
+    other = shop.start("other")
+    shop.work(
         make("plain", "own", lease="2h", hooks={"between": gate}), make("plain", "other", hooks={"between": gate})
     )
     gate.reached(2)
     seconds = {}
     for each in (own, other):
-        job = bench.client.get_job(each)
+        job = shop.client.get_job(each)
         assert job.leased_until is not None
         seconds[each] = (job.leased_until - job.scheduled_at).total_seconds()
     assert 7200 <= seconds[own] < 7200 + SOON
     assert 30 <= seconds[other] < 30 + SOON
 
 
-def test_reaping(bench: Bench):
+def test_reaping(shop: Workshop):
     """The job of a worker that is not heard of any more runs again, and its history says why."""
-    chain = bench.start("step", "in")
-    assert bench.claim(worker="dead") == [chain]
-    assert [each.told for each in bench.run(make("plain")) if each.job_id] == []
-    bench.expire(chain)
-    events = bench.run(make("plain"))
+    chain = shop.start("step", "in")
+    assert shop.claim(worker="dead") == [chain]
+    assert [each.told for each in shop.run(make("plain")) if each.job_id] == []
+    shop.expire(chain)
+    events = shop.run(make("plain"))
     (reaped,) = [each for each in events if each.told is Told.JOB_REAPED]
     assert (reaped.job_id, reaped.detail, reaped.attempt, reaped.type_name) == (chain, "dead", 1, "step")
-    found = bench.client.show(chain)
+    found = shop.client.show(chain)
     assert (found.chain.status, found.chain.output, found.jobs[0].attempt) == (Status.COMPLETED, "in", 2)
     (error,) = found.errors
     assert (error.attempt, error.worker) == (1, "dead")
     assert error.error == "the lease ran out: nothing was heard of worker dead"
 
 
-def test_reaping_in_time(bench: Bench):
+def test_reaping_in_time(shop: Workshop):
     """An idle worker reaps a lease when it runs out, however seldom it polls."""
-    chain = bench.start()
-    bench.claim(seconds=0.5)
-    working = bench.work(make("plain"))
+    chain = shop.start()
+    shop.claim(seconds=0.5)
+    working = shop.work(make("plain"))
     working.until(Told.JOB_COMPLETED, chain, within=SOON)
 
 
-def test_reaping_other_types(bench: Bench):
+def test_reaping_other_types(shop: Workshop):
     """A worker reaps jobs of types that it does not work: their worker may have been the only one."""
-    chain = bench.start("step")
-    bench.claim()
-    bench.expire(chain)
-    bench.run(make("plain", "other"))
-    found = bench.client.get(chain)
+    chain = shop.start("step")
+    shop.claim()
+    shop.expire(chain)
+    shop.run(make("plain", "other"))
+    found = shop.client.get(chain)
     assert (found.status, found.attempt) == (Status.READY, 1)
 
 
-def test_its_own_lease(bench: Bench):
+def test_its_own_lease(shop: Workshop):
     """A worker whose own lease ran out does not take the job from itself; it may complete it."""
-    gate = bench.gate()
+    gate = shop.gate()
 
     def never_renew(worker: Worker) -> None:
         worker._keeper._renew = lambda: None  # type: ignore[method-assign]
 
-    chain = bench.start("step", "in")
-    working = bench.work(make("plain", hooks={"between": gate}), make("plain", "other"), set_up=never_renew, poll=0.05)
+    chain = shop.start("step", "in")
+    working = shop.work(make("plain", hooks={"between": gate}), make("plain", "other"), set_up=never_renew, poll=0.05)
     gate.reached()
-    bench.expire(chain)
+    shop.expire(chain)
     looks: list[float] = []
     reap = working.worker._store.reap
 
@@ -150,44 +150,44 @@ def test_its_own_lease(bench: Bench):
 
     working.worker._store.reap = count  # type: ignore[method-assign]
     eventually(lambda: len(looks) >= 3)
-    assert bench.client.get(chain).status is Status.RUNNING
+    assert shop.client.get(chain).status is Status.RUNNING
     gate.open()
     working.until(Told.JOB_COMPLETED, chain)
-    assert bench.errors(chain) == []
-    assert bench.client.get_job(chain).attempt == 1
+    assert shop.errors(chain) == []
+    assert shop.client.get_job(chain).attempt == 1
 
 
-def test_a_lapsed_lease_that_nobody_took(bench: Bench):
+def test_a_lapsed_lease_that_nobody_took(shop: Workshop):
     """A lease that ran out while nobody took the job is extended at the next renewal."""
-    gate = bench.gate()
-    chain = bench.start()
-    working = bench.work(make("staged", hooks={"between": gate}), lease=0.4)
+    gate = shop.gate()
+    chain = shop.start()
+    working = shop.work(make("staged", hooks={"between": gate}), lease=0.4)
     gate.reached()
-    bench.expire(chain)
-    eventually(lambda: bench.lease_end(chain) > bench.clock())
+    shop.expire(chain)
+    eventually(lambda: shop.lease_end(chain) > shop.clock())
     gate.open()
     working.until(Told.JOB_COMPLETED, chain)
-    assert bench.errors(chain) == []
+    assert shop.errors(chain) == []
 
 
-def test_many_leases(bench: Bench):
+def test_many_leases(shop: Workshop):
     """All that a worker holds is renewed at once, those that are waiting to begin too."""
-    gate = bench.gate()
-    chains = bench.start_many(20)
+    gate = shop.gate()
+    chains = shop.start_many(20)
 
     def expect_many(worker: Worker) -> None:
         worker._pace.per_second = 400.0
 
-    working = bench.work(make("plain", hooks={"between": gate}), concurrency=1, lease=0.4, set_up=expect_many)
+    working = shop.work(make("plain", hooks={"between": gate}), concurrency=1, lease=0.4, set_up=expect_many)
     gate.reached()
-    ends = {each: bench.lease_end(each) for each in chains if bench.client.get(each).status is Status.RUNNING}
+    ends = {each: shop.lease_end(each) for each in chains if shop.client.get(each).status is Status.RUNNING}
     assert ends
 
     def moved() -> bool:
-        jobs = [bench.client.get_job(each) for each in ends]
+        jobs = [shop.client.get_job(each) for each in ends]
         return all(job.leased_until is None or job.leased_until.timestamp() > ends[job.id] for job in jobs)
 
     eventually(moved)
     gate.open()
     working.until(Told.JOB_COMPLETED, times=20)
-    assert {bench.client.get_job(each).attempt for each in chains} == {1}
+    assert {shop.client.get_job(each).attempt for each in chains} == {1}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from worker.bench import EFFECT, INSERT, Bench
+from worker.workshop import EFFECT, INSERT, Workshop
 
 from jobctl import Attempt, Job, Status, processor
 
@@ -56,16 +56,16 @@ def complete_within_complete(_job: Job[Any], attempt: Attempt) -> None:
         (complete_within_complete, "the handler of 'step' called complete() in complete"),
     ],
 )
-def test_wrong_calls(bench: Bench, handler: Any, text: str):
+def test_wrong_calls(shop: Workshop, handler: Any, text: str):
     """Phases out of their order are an error that says which, and the attempt failed."""
-    chain = bench.start()
-    bench.run(processor("step")(handler))
-    found = bench.client.get(chain)
+    chain = shop.start()
+    shop.run(processor("step")(handler))
+    found = shop.client.get(chain)
     assert (found.status, found.attempt) == (Status.SCHEDULED, 1)
     assert str(found.last_error).endswith(text)
 
 
-def test_wrong_calls_in_coroutines(bench: Bench):
+def test_wrong_calls_in_coroutines(shop: Workshop):
     """The same in a coroutine function."""
 
     @processor("step")
@@ -75,12 +75,12 @@ def test_wrong_calls_in_coroutines(bench: Bench):
         async with attempt.complete():
             pass
 
-    chain = bench.start()
-    bench.run(step)
-    assert str(bench.client.get(chain).last_error).endswith("called complete() after complete")
+    chain = shop.start()
+    shop.run(step)
+    assert str(shop.client.get(chain).last_error).endswith("called complete() after complete")
 
 
-def test_completing_again(bench: Bench):
+def test_completing_again(shop: Workshop):
     """A handler that catches the error of its complete block may complete again; only the second try is kept."""
 
     @processor("step")
@@ -92,14 +92,14 @@ def test_completing_again(bench: Bench):
             conn.execute(INSERT, {"job": job.id, "why": "second"})
         return "done"
 
-    chain = bench.start()
-    bench.run(step)
-    found = bench.client.get(chain)
+    chain = shop.start()
+    shop.run(step)
+    found = shop.client.get(chain)
     assert (found.status, found.output, found.attempt) == (Status.COMPLETED, "done", 1)
-    assert bench.effects() == ["second"]
+    assert shop.effects() == ["second"]
 
 
-def test_completing_again_in_a_coroutine(bench: Bench):
+def test_completing_again_in_a_coroutine(shop: Workshop):
     """The same in a coroutine function, and after SQL that failed."""
 
     @processor("step")
@@ -114,29 +114,29 @@ def test_completing_again_in_a_coroutine(bench: Bench):
             assert [tuple(row) for row in await conn.execute(sa.select(EFFECT.c.note))] == [("second",)]
         return "done"
 
-    chain = bench.start()
-    bench.run(step)
-    assert bench.client.get(chain).output == "done"
-    assert bench.effects() == ["second"]
+    chain = shop.start()
+    shop.run(step)
+    assert shop.client.get(chain).output == "done"
+    assert shop.effects() == ["second"]
 
 
-def test_prepare_is_kept(bench: Bench):
+def test_prepare_is_kept(shop: Workshop):
     """What prepare wrote is committed when its block ends, whatever comes after it."""
 
     @processor("step")
     def step(job: Job, attempt: Attempt) -> None:
         with attempt.prepare() as conn:
             conn.execute(INSERT, {"job": job.id, "why": "prepared"})
-        assert bench.effects() == ["prepared"]
+        assert shop.effects() == ["prepared"]
         raise ValueError
 
-    chain = bench.start()
-    bench.run(step)
-    assert bench.client.get(chain).attempt == 1
-    assert bench.effects() == ["prepared"]
+    chain = shop.start()
+    shop.run(step)
+    assert shop.client.get(chain).attempt == 1
+    assert shop.effects() == ["prepared"]
 
 
-def test_without_phases(bench: Bench):
+def test_without_phases(shop: Workshop):
     """A staged handler that opens no transaction is settled as a plain one is."""
 
     @processor("step")
@@ -148,26 +148,26 @@ def test_without_phases(bench: Bench):
     async def async_step(job: Job, attempt: Attempt) -> str:
         return "done"
 
-    chains = [bench.start("step"), bench.start("async-step")]
-    bench.run(step, async_step)
-    assert [bench.client.get(each).output for each in chains] == ["done", "done"]
+    chains = [shop.start("step"), shop.start("async-step")]
+    shop.run(step, async_step)
+    assert [shop.client.get(each).output for each in chains] == ["done", "done"]
 
 
-def test_nothing_is_open_between_phases(bench: Bench):
+def test_nothing_is_open_between_phases(shop: Workshop):
     """Between the phases no transaction is open: others can write, a person can settle another chain."""
-    other = bench.start("other")
+    other = shop.start("other")
 
     @processor("step")
     def step(job: Job, attempt: Attempt) -> str:
         with attempt.prepare() as conn:
             conn.execute(sa.select(EFFECT.c.note))
-        with bench.client.settle(other) as current:
+        with shop.client.settle(other) as current:
             current.complete()
         with attempt.complete() as conn:
             conn.execute(INSERT, {"job": job.id, "why": "worker"})
         return "done"
 
-    chain = bench.start()
-    bench.run(step)
-    assert bench.client.get(chain).output == "done"
-    assert bench.client.get(other).status is Status.COMPLETED
+    chain = shop.start()
+    shop.run(step)
+    assert shop.client.get(chain).output == "done"
+    assert shop.client.get(other).status is Status.COMPLETED

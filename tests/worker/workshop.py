@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 from support import InThread, eventually
+from working import claim
 
 from jobctl import Client, Job, Processor, Worker, WorkerOptions, processor
 from jobctl.events import Event, Told
@@ -102,22 +103,23 @@ class Gate:
     """Where a handler waits until the test lets it go on; says how many arrived."""
 
     def __init__(self) -> None:
-        self._arrived = threading.Semaphore(0)
+        self._count = threading.Semaphore(0)
         self._open = threading.Event()
-        self.jobs: list[str] = []
+        self.arrived: list[str] = []
 
     def __call__(self, _conn: Any, job: Job[Any]) -> None:
-        self.pass_through(job)
+        self.arrive(job.id)
 
-    def pass_through(self, job: Job[Any]) -> None:
-        self.jobs.append(job.id)
-        self._arrived.release()
+    def arrive(self, who: str) -> None:
+        """Wait here until the gate is open."""
+        self.arrived.append(who)
+        self._count.release()
         self._open.wait(60)
 
     def reached(self, times: int = 1) -> Self:
         """Wait until so many more handlers stand here."""
         for _ in range(times):
-            assert self._arrived.acquire(timeout=20), "no handler came to the gate"
+            assert self._count.acquire(timeout=20), "no handler came to the gate"
         return self
 
     def open(self) -> None:
@@ -127,9 +129,12 @@ class Gate:
 class Working:
     """A worker on a thread of its own, and what it told."""
 
-    def __init__(self, store: Store, registry: Registry, options: WorkerOptions) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, options: WorkerOptions, set_up: Callable[[Worker], object]
+    ) -> None:
         self.events: list[Event] = []
         self.worker = Worker(store, registry, options, self.events.append)
+        set_up(self.worker)
         self._thread = InThread(self.worker.run)
 
     def told(self, told: Told, job_id: str | None = None) -> list[Event]:
@@ -170,7 +175,7 @@ class Working:
         self._thread.result()
 
 
-class Bench:
+class Workshop:
     """A database with a table of the user's own, and workers on it."""
 
     def __init__(self, store: Store, opened: Callable[[], Store]) -> None:
@@ -196,10 +201,19 @@ class Bench:
         Worker(store or self.store, Registry(processors), WorkerOptions(**options), events.append).run()
         return events
 
-    def work(self, *processors: AnyProcessor, store: Store | None = None, **options: Any) -> Working:
+    def start_many(self, count: int, type_name: str = "step") -> list[str]:
+        return [self.start(type_name, number) for number in range(count)]
+
+    def work(
+        self,
+        *processors: AnyProcessor,
+        store: Store | None = None,
+        set_up: Callable[[Worker], object] = lambda _: None,
+        **options: Any,
+    ) -> Working:
         """Have a worker work beside the test until the test ends; it looks by itself once a minute only."""
         options = {"name": "w1", "poll": 60.0} | options
-        working = Working(store or self.store, Registry(processors), WorkerOptions(**options))
+        working = Working(store or self.store, Registry(processors), WorkerOptions(**options), set_up)
         self._working.append(working)
         working.until(Told.WORKER_STARTED)
         return working
@@ -230,6 +244,15 @@ class Bench:
     def make_due(self, job_id: str) -> None:
         """As if the time until the job is due had passed."""
         self.change(job_id, scheduled_at=now())
+
+    def claim(self, type_name: str = "step", *, worker: str = "dead", seconds: float = 60.0) -> list[str]:
+        """Take jobs as a worker that is not heard of again; returns their ids."""
+        return [row.id for row in claim(self.store, type_name, worker=worker, seconds=seconds)]
+
+    def clock(self) -> float:
+        """The database's time."""
+        with self.store.transaction(read_only=True) as conn:
+            return float(conn.scalar(sa.select(sa.type_coerce(now(), current.c.scheduled_at.type))).timestamp())
 
     def expire(self, job_id: str) -> None:
         """As if nobody had renewed the lease in time."""
