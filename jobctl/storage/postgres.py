@@ -211,10 +211,12 @@ class PostgresStore(Store):
 
     def hold(self, conn: Connection, chain_id: str) -> Locked | None:
         """Differs because a round trip takes longer than a statement: all are sent as one text, BEGIN too."""
-        found = _exec(conn, HOLD.format(chain_id=_literal(_driver(conn), chain_id)))
+        driver = _driver(conn)
+        found = _exec(conn, HOLD.format(chain_id=_literal(driver, chain_id)))
         if found.ntuples == 0:
             return None
-        texts = [None if each is None else each.decode() for each in map(partial(found.get_value, 0), range(9))]
+        values = map(partial(found.get_value, 0), range(found.nfields))
+        texts = [None if each is None else each.decode(driver.info.encoding) for each in values]
         id_, job_id, index, type_name, status, priority, attempt, lease, awaited = texts
         assert id_ and job_id and index and type_name and status and priority and attempt  # noqa: S101, PT018 - NOT NULL
         return Locked(
@@ -268,16 +270,18 @@ def _driver(conn: Connection) -> psycopg.Connection[Any]:
 
 
 def _literal(driver: psycopg.Connection[Any], value: str) -> str:
-    return Escaping(driver.pgconn).escape_literal(value.encode()).decode()
+    encoding = driver.info.encoding
+    return Escaping(driver.pgconn).escape_literal(value.encode(encoding)).decode(encoding)
 
 
 def _exec(conn: Connection, script: str) -> PGresult:
     """Send statements as one text; returns the result of the last."""
     driver = _driver(conn)
     with _invalidating(conn):
-        result = driver.pgconn.exec_(script.encode())
+        encoding = driver.info.encoding
+        result = driver.pgconn.exec_(script.encode(encoding))
         if result.status not in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
-            error = error_from_result(result, encoding="utf-8")
+            error = error_from_result(result, encoding=encoding)
             # without a code it is libpq's own: the connection is lost
             raise error if error.sqlstate else psycopg.OperationalError(str(error))
         return result

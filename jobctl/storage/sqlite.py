@@ -42,7 +42,7 @@ from jobctl.storage.tables import current, job
 BUSY_TIMEOUT = 10.0
 """Seconds that a writer waits for another."""
 
-LOOK_EVERY = 0.002
+LOOK_EVERY = 0.001
 """Seconds between two looks at data_version, which costs a few microseconds: no system call in WAL mode."""
 
 INSERT_JOBS = sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
