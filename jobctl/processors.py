@@ -95,6 +95,9 @@ class Defaults:
     backoff: Backoff | None = None
     max_attempts: int | None = None
 
+    def __post_init__(self) -> None:
+        _check_backoff("the module's defaults", self.backoff)
+
 
 AnyProcessor = Processor[Any, Any]
 
@@ -136,6 +139,7 @@ def processor(
     check_type_name(name, ProcessorError)
     if max_attempts is not None and max_attempts < 1:
         raise ProcessorError(f"'{name}': max_attempts must be 1 or more, not {max_attempts}")
+    _check_backoff(f"'{name}'", backoff)
 
     def decorate(handler: Handler) -> AnyProcessor:
         where = _where(name, handler)
@@ -157,6 +161,11 @@ def processor(
         )
 
     return decorate
+
+
+def _check_backoff(whose: str, backoff: object) -> None:
+    if not isinstance(backoff, Backoff | None):
+        raise ProcessorError(f"{whose}: backoff must be a Backoff, such as Backoff(initial=10.0), not {backoff!r}")
 
 
 def continue_with(

@@ -13,7 +13,7 @@ from jobctl import Backoff, Continuation, Job, continue_with, processor, resched
 from jobctl.codecs import PLAIN
 from jobctl.errors import InvalidDataError, ProcessorError, UsageError
 from jobctl.model import Schedule
-from jobctl.processors import Mode, Rescheduled, check_type_name, seconds_of
+from jobctl.processors import Defaults, Mode, Rescheduled, check_type_name, seconds_of
 
 if TYPE_CHECKING:
     from only_for_type_checkers import Attempt, Connection, Out
@@ -246,6 +246,15 @@ def test_type_name_that_could_not_be_listed_is_refused(name):
 def test_type_name(name):
     """Any other text is a name."""
     assert processor(name)(plain).name == name
+
+
+@pytest.mark.parametrize(
+    "make", [lambda backoff: processor("a", backoff=backoff), lambda backoff: Defaults(backoff=backoff)]
+)
+def test_backoff_is_one(make):
+    """A backoff of another kind is refused when it is declared, not when the first attempt fails."""
+    with pytest.raises(ProcessorError, match="backoff must be a Backoff, such as .*, not '10s'"):
+        make("10s")
 
 
 @pytest.mark.parametrize("number", [0, -1])

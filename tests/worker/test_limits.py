@@ -1,0 +1,161 @@
+"""How much a worker takes on: concurrency, types, a number of attempts, and only what it can begin soon."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+from support import eventually
+from worker.workshop import Workshop, make
+
+from jobctl import Backoff, Job, Status, processor
+from jobctl.errors import UsageError
+from jobctl.events import Told
+
+
+class Counter:
+    """How many handlers run at once, and how many did at the most."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self.now = 0
+        self.most = 0
+
+    def __enter__(self) -> None:
+        with self._guard:
+            self.now += 1
+            self.most = max(self.most, self.now)
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            self.now -= 1
+
+
+def test_concurrency(shop: Workshop):
+    """As many handlers run at once as the worker may run, and never more."""
+    counter = Counter()
+    gate = threading.Barrier(3, timeout=20)
+
+    @processor("step")
+    def step(job: Job) -> None:
+        with counter:
+            gate.wait()  # passes only when three are here at once
+
+    shop.start_many(12)
+    shop.run(step, concurrency=3)
+    assert counter.most == 3
+
+
+def test_concurrency_of_coroutines(shop: Workshop):
+    """The same for coroutines."""
+    counter = Counter()
+
+    @processor("step")
+    async def step(job: Job) -> None:
+        with counter:
+            for _ in range(200):
+                if counter.most >= 3:
+                    break
+                await asyncio.sleep(0.01)
+
+    shop.start_many(12)
+    shop.run(step, concurrency=3)
+    assert counter.most == 3
+
+
+def test_functions_and_coroutines_share_the_concurrency(shop: Workshop):
+    """A worker with both kinds of handlers runs no more of them together than it may."""
+    counter = Counter()
+
+    @processor("step")
+    def step(job: Job) -> None:
+        with counter:
+            time.sleep(0.002)
+
+    @processor("other")
+    async def other(job: Job) -> None:
+        with counter:
+            await asyncio.sleep(0.002)
+
+    shop.start_many(20, "step")
+    shop.start_many(20, "other")
+    events = shop.run(step, other, concurrency=2)
+    assert len([each for each in events if each.told is Told.JOB_COMPLETED]) == 40
+    assert 1 <= counter.most <= 2
+
+
+def test_max_jobs(shop: Workshop):
+    """A worker ends after so many attempts, and takes no job that it does not begin."""
+    chains = shop.start_many(5)
+    events = shop.run(make("plain"), drain=False, max_jobs=3)
+    assert len([each for each in events if each.told is Told.JOB_STARTED]) == 3
+    statuses = [shop.client.get(each).status for each in chains]
+    assert sorted(statuses) == [Status.COMPLETED] * 3 + [Status.READY] * 2
+    assert [shop.client.get_job(each).attempt for each in chains].count(0) == 2
+
+
+def test_max_jobs_counts_attempts(shop: Workshop):
+    """An attempt that fails counts."""
+
+    @processor("step", backoff=Backoff(initial=0.0))
+    def fail(job: Job) -> None:
+        raise ValueError("no")
+
+    chain = shop.start()
+    events = shop.run(fail, drain=False, max_jobs=3)
+    assert len([each for each in events if each.told is Told.JOB_RETRIED]) == 3
+    assert shop.client.get(chain).attempt == 3
+
+
+def test_drain(shop: Workshop):
+    """A draining worker does what becomes ready by its own doing too, and leaves what is scheduled."""
+    chain = shop.start("step")
+    waiting = shop.start("next", blocked_by=[chain])
+    later = shop.start("step", after="1h")
+    shop.run(make("plain"), make("plain", "next"))
+    assert shop.client.get(waiting).status is Status.COMPLETED
+    assert shop.client.get(later).status is Status.SCHEDULED
+
+
+def test_types(shop: Workshop):
+    """Only jobs of the types asked for are taken."""
+    wanted, other = shop.start("step"), shop.start("other")
+    shop.run(make("plain"), make("plain", "other"), types=["step"])
+    assert shop.client.get(wanted).status is Status.COMPLETED
+    assert shop.client.get(other).status is Status.READY
+
+
+@pytest.mark.parametrize(("types", "said"), [(["missing"], "no processor handles 'missing'"), ([], "no type to work")])
+def test_wrong_types(shop: Workshop, types: list[str], said: str):
+    """A type that no processor handles is refused at once."""
+    with pytest.raises(UsageError, match=said):
+        shop.run(make("plain"), types=types)
+
+
+def test_a_slow_handler_hoards_nothing(shop: Workshop):
+    """Jobs that a worker claimed when it was quick, and cannot begin now, go to one that has a free hand."""
+    gate = shop.gate()
+    first = shop.work(make("plain", hooks={"between": gate}), concurrency=1, set_up=hasten)
+    chains = shop.start_many(10)
+    gate.reached()
+    second = shop.work(make("plain"), name="w2", store=shop.another_store())
+    second.until(Told.JOB_COMPLETED, times=9)
+    gate.open()
+    first.until(Told.JOB_COMPLETED)
+    assert [each.attempt for each in map(shop.client.get, chains)] == [1] * 10
+
+
+def hasten(worker) -> None:
+    """Have a worker believe that its handlers are quick."""
+    worker._pace.per_second = 400.0
+
+
+def test_nothing_is_left_behind(shop: Workshop):
+    """The threads of a worker end with it."""
+    before = {each.name for each in threading.enumerate()}
+    shop.start_many(5)
+    shop.start("other")
+    shop.run(make("plain"), make("async_staged", "other"), concurrency=3)
+    eventually(lambda: {each.name for each in threading.enumerate() if each.name.startswith("jobctl")} <= before)

@@ -1,0 +1,129 @@
+"""An idle worker that looks by itself once a minute begins at once when there is something to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from worker.workshop import SOON, Workshop, make
+from working import claim, completed, held, settle
+
+from jobctl import Worker
+from jobctl.errors import DatabaseUnavailableError
+from jobctl.events import Told
+from jobctl.storage.store import Store
+
+
+def idle_worker(shop: Workshop):
+    """A worker that has looked and found nothing, on a store of its own."""
+    working = shop.work(make("plain"), make("plain", "next"), store=shop.another_store())
+    first = shop.start()
+    working.until(Told.JOB_COMPLETED, first)
+    return working
+
+
+def test_a_chain_that_is_started(shop: Workshop):
+    """A chain that somebody else starts begins at once."""
+    working = idle_worker(shop)
+    working.until(Told.JOB_COMPLETED, shop.start(), within=SOON)
+
+
+def test_a_chain_that_is_continued_by_hand(shop: Workshop):
+    """The next job of a chain that a person continues begins at once."""
+    chain = shop.start("other")
+    working = idle_worker(shop)
+    with shop.client.settle(chain) as current:
+        job = current.continue_with("next")
+    working.until(Told.JOB_COMPLETED, job.id, within=SOON)
+
+
+def test_a_job_that_is_unblocked(shop: Workshop):
+    """A job begins at once when the chain that it waits for has completed elsewhere."""
+    blocker = shop.start("other")
+    waiting = shop.start("step", blocked_by=[blocker])
+    working = idle_worker(shop)
+    (row,) = claim(shop.store, "other")
+    settle(shop.store, completed(row))
+    working.until(Told.JOB_COMPLETED, waiting, within=SOON)
+
+
+def test_a_job_that_is_given_back(shop: Workshop):
+    """A job that another worker gives back begins at once."""
+    working = idle_worker(shop)
+    chain = shop.start("next-but-one")
+    rows = claim(shop.store, "next-but-one")
+    other = shop.work(make("plain", "next-but-one"), name="w2", store=shop.another_store())
+    with shop.store.transaction() as conn:
+        shop.store.release(conn, [held(each) for each in rows])
+    other.until(Told.JOB_COMPLETED, chain, within=SOON)
+    assert working.told(Told.JOB_STARTED, chain) == []
+
+
+def test_a_job_that_becomes_due(shop: Workshop):
+    """A scheduled job begins when it is due, not before, and not at the next look only."""
+    working = idle_worker(shop)
+    chain = shop.start("step", after="300ms")
+    event = working.until(Told.JOB_COMPLETED, chain, within=SOON)
+    job = shop.client.get_job(chain)
+    assert event.attempt == 1
+    assert job.completed_at is not None
+    assert job.completed_at >= job.scheduled_at
+
+
+class DeafWatch:
+    """A connection that cannot listen, as behind a pooler of transactions."""
+
+    def wait(self, seconds: float) -> Mapping[str, set[str]] | None:
+        return {}
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def test_polling(shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """Where nobody can be told of work, it is found by looking."""
+    store = shop.another_store()
+    monkeypatch.setattr(type(store), "watch", lambda *_: DeafWatch())
+    working = shop.work(make("plain"), store=store, poll=0.1)
+    working.until(Told.JOB_COMPLETED, shop.start(), within=SOON)
+
+
+def test_idle_costs_nothing(shop: Workshop):
+    """An idle worker does not ask the database again and again."""
+    store = shop.another_store()
+    looks = []
+    claim_ = store.claim
+
+    def count(*args, **kwargs):
+        looks.append(args)
+        return claim_(*args, **kwargs)
+
+    store.claim = count  # type: ignore[method-assign]
+    working = shop.work(make("plain"), store=store)
+    working.until(Told.JOB_COMPLETED, shop.start())
+    before = len(looks)
+    working.until(Told.JOB_COMPLETED, shop.start())
+    assert 1 <= before <= 10
+    assert len(looks) - before <= 5
+
+
+def test_a_claim_that_fails_is_made_again(shop: Workshop):
+    """A database that is away for a moment while a worker claims is asked again, and the worker says so."""
+    store: Store = shop.another_store()
+    claim_ = store.claim
+    failures = iter([True, True])
+
+    def fail(*args, **kwargs):
+        if next(failures, False):
+            raise DatabaseUnavailableError(f"the database {store.label} is not available")
+        return claim_(*args, **kwargs)
+
+    def set_up(_: Worker) -> None:
+        store.claim = fail  # type: ignore[method-assign]
+
+    chain = shop.start()
+    working = shop.work(make("plain"), store=store, set_up=set_up)
+    working.until(Told.JOB_COMPLETED, chain, within=SOON)
+    told = [each.told for each in working.events]
+    assert told.index(Told.DATABASE_LOST) < told.index(Told.DATABASE_BACK) < told.index(Told.JOB_STARTED)
+    assert told.count(Told.DATABASE_LOST) == 1
