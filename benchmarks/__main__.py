@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import latency, throughput
+from benchmarks import latency, side_by_side, throughput
 from benchmarks.databases import databases
 from benchmarks.measuring import FULL, QUICK, Benchmark, Result, collect, machine, show
 
@@ -27,6 +27,7 @@ def main(
     runs: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes: whether it runs, not how fast.")] = False,
     output: Annotated[Path | None, typer.Option(help="Write the results to this file, as JSON.")] = None,
+    peers: Annotated[bool, typer.Option("--peers", help="Measure other libraries too, each installed for it.")] = False,
     list_: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
 ) -> None:
     """Measure jobctl: medians of several runs, each on a fresh database."""
@@ -50,6 +51,12 @@ def main(
                         measured.append(benchmark.run(fresh, QUICK if quick else FULL))
                 results += collect(benchmark.name, dialect, measured)
                 sys.stderr.write(f"{benchmark.name} on {dialect} is measured\n")
+        for peer in side_by_side.PEERS if peers else ():
+            interpreter = side_by_side.prepare(peer, made.folder)
+            sizes = QUICK if quick else FULL
+            figures = [side_by_side.measure(peer, interpreter, made, sizes) for _ in range(runs)]
+            results += collect(peer.name, "postgresql", figures)
+            sys.stderr.write(f"{peer.name} is measured\n")
     show(results)
     if output is not None:
         document = {

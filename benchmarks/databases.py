@@ -49,13 +49,13 @@ class Databases:
 
     def __init__(self, server: str, folder: Path) -> None:
         self._server = server
-        self._folder = folder
+        self.folder = folder
         self._numbers = itertools.count(1)
 
     @contextmanager
     def fresh(self, kind: str) -> Iterator[Database]:
         """An empty database of a kind, gone afterwards."""
-        folder = self._folder / f"run-{next(self._numbers)}"
+        folder = self.folder / f"run-{next(self._numbers)}"
         folder.mkdir()
         if kind == "sqlite":
             database = Database(f"sqlite:///{folder / 'jobctl.db'}", kind, folder)
@@ -64,14 +64,22 @@ class Databases:
             finally:
                 database.store.close()
             return
+        with self.empty() as url:
+            database = Database(url, kind, folder)
+            try:
+                yield database
+            finally:
+                database.store.close()
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """The URL of a PostgreSQL database without any table, gone afterwards."""
         name = f"jobctl_benchmark_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self._server, autocommit=True) as conn:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        database = Database(urlsplit(self._server)._replace(path=f"/{name}").geturl(), kind, folder)
         try:
-            yield database
+            yield urlsplit(self._server)._replace(path=f"/{name}").geturl()
         finally:
-            database.store.close()
             with psycopg.connect(self._server, autocommit=True) as conn:
                 conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

@@ -31,7 +31,7 @@ PICK_UP = {
 def pick_up(database: Database, sizes: Sizes) -> list[Figure]:
     """From the start of a chain to its claim by an idle worker in another process, by the database's clock."""
     client = Client(database.store)
-    with worker(database, "--quiet"):
+    with worker(database, "--types", "plain", "--quiet"):
         client.wait([client.start("plain").id], timeout="30s")
         ids = []
         for _ in range(sizes.samples):
@@ -119,7 +119,7 @@ def _milliseconds(call: Callable[[], object]) -> float:
 def memory(database: Database, sizes: Sizes) -> list[Figure]:
     """The resident memory of a worker, soon after its start and after many jobs."""
     client = Client(database.store)
-    with worker(database, "--quiet") as process:
+    with worker(database, "--types", "plain", "--quiet") as process:
         client.wait([client.start("plain").id], timeout="30s")
         watched = psutil.Process(process.pid)
         before = watched.memory_info().rss
@@ -136,14 +136,14 @@ def memory(database: Database, sizes: Sizes) -> list[Figure]:
 def old_snapshot(database: Database, sizes: Sizes) -> list[Figure]:
     """Throughput while another session holds an old snapshot, of what it is without."""
     fill(database, "plain", sizes.jobs)
-    undisturbed = drain(database, sizes.jobs, "--quiet")
+    undisturbed = drain(database, sizes.jobs, "--types", "plain")
     with database.store.engine.connect() as old:
         old.execution_options(isolation_level="REPEATABLE READ")
         old.exec_driver_sql("SELECT count(*) FROM jobctl_current")
         for round_ in range(1, 4):
             fill(database, "plain", sizes.jobs)
             begin = time.perf_counter()
-            drain(database, sizes.jobs * (round_ + 1), "--quiet")
+            drain(database, sizes.jobs * (round_ + 1), "--types", "plain")
             disturbed = sizes.jobs / (time.perf_counter() - begin)
     return [Figure("throughput with an old snapshot", "% of undisturbed", disturbed / undisturbed * 100)]
 

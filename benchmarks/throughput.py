@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from benchmarks.databases import Database
@@ -37,16 +37,14 @@ def start_batches(database: Database, sizes: Sizes, size: int) -> list[Figure]:
     return [Figure(f"batches of {size}", RATE, count * size / (time.perf_counter() - begin))]
 
 
-def process(
-    database: Database, sizes: Sizes, type_name: str, concurrency: int, processes: int, options: Sequence[str] = ()
-) -> list[Figure]:
+def process(database: Database, sizes: Sizes, type_name: str, concurrency: int, processes: int) -> list[Figure]:
     """No-op jobs of a mode."""
     transactional = type_name in {"atomic", "staged", "async-staged"}
     if transactional:
         effect_table(database)
     count = sizes.transactional if transactional else sizes.jobs
     fill(database, type_name, count)
-    rate = drain(database, count, "--concurrency", str(concurrency), *options, processes=processes)
+    rate = drain(database, count, "--types", type_name, "--concurrency", str(concurrency), processes=processes)
     return [Figure(f"{type_name}, concurrency {concurrency}, {processes} process{'es' * (processes > 1)}", RATE, rate)]
 
 
@@ -54,13 +52,15 @@ def three_steps(database: Database, sizes: Sizes) -> list[Figure]:
     """Chains of three jobs."""
     chains = sizes.jobs // 4
     fill(database, "step-1", chains)
-    return [Figure("chains of three steps", "chains/s", drain(database, chains * 3) / 3)]
+    return [
+        Figure("chains of three steps", "chains/s", drain(database, chains * 3, "--types", "step-1,step-2,step-3") / 3)
+    ]
 
 
 def sleeping(database: Database, sizes: Sizes, type_name: str) -> list[Figure]:
     """Jobs that wait for 10 ms, a hundred at once: how much of the ideal 10,000 per second."""
     fill(database, type_name, sizes.jobs)
-    rate = drain(database, sizes.jobs, "--concurrency", "100")
+    rate = drain(database, sizes.jobs, "--types", type_name, "--concurrency", "100")
     return [Figure(f"{type_name} 10 ms, concurrency 100", "% of the ideal", rate / 10_000 * 100)]
 
 

@@ -133,9 +133,10 @@ class Client:
             blocked_by=unique_ids(blocked_by),
         )
         store = self._ready()
-        with store.on(conn) as on, _savepoint(on, needed=conn is not None):
-            store.start(on, [first])
-            return chain_of(reading.chains(on, [chain_id])[chain_id])
+        alone = conn is None and not first.blocked_by
+        with store.single() if alone else store.on(conn) as on, _savepoint(on, needed=conn is not None):
+            (started,) = store.start(on, [first])
+        return chain_of(started)
 
     # --- settling by hand ----------------------------------------------------------------------------------------
 

@@ -96,6 +96,10 @@ class Database(ABC):
             with conn.begin():
                 yield conn
 
+    def single(self) -> AbstractContextManager[Connection]:
+        """A connection for one statement, which is committed with it."""
+        return self.transaction()
+
     def on(self, conn: Connection | None, *, read_only: bool = False) -> AbstractContextManager[Connection]:
         """The caller's connection and transaction, or a transaction of its own."""
         return self.transaction(read_only=read_only) if conn is None else self._borrowed(conn, read_only=read_only)

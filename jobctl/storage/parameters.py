@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from jobctl.model import Schedule
-from jobctl.storage.records import Complete, Held, Locked, NewJob, Outcome, Postpone, Retry, Settlement
+from jobctl.storage.records import ChainRow, Complete, Held, Locked, NewJob, Outcome, Postpone, Retry, Settlement
 
 JsonRow = dict[str, Any]
 
@@ -47,6 +48,27 @@ def new_job_row(job: NewJob, status: str) -> JsonRow:
         **schedule_row(job.schedule),
         "input": job.input,
     }
+
+
+def started_row(job: NewJob, row: JsonRow, created_at: datetime, scheduled_at: datetime) -> ChainRow:
+    """The chain that was started with a job, without reading it again."""
+    shown = "blocked" if row["status"] == "blocked" else "scheduled" if scheduled_at > created_at else "ready"
+    return ChainRow(
+        id=job.id,
+        type_name=job.type_name,
+        status=shown,
+        input=job.input,
+        output=None,
+        created_at=created_at,
+        completed_at=None,
+        job_id=job.id,
+        job_type=job.type_name,
+        scheduled_at=scheduled_at,
+        attempt=0,
+        last_error=None,
+        priority=job.priority,
+        tail_index=0,
+    )
 
 
 def schedule_row(schedule: Schedule) -> JsonRow:

@@ -41,7 +41,7 @@ from jobctl.storage import leasing
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Watch
 from jobctl.storage.parameters import JsonRow, type_rows
-from jobctl.storage.records import Complete, JobRow, Locked, Settled, Settlement
+from jobctl.storage.records import WORK, Complete, JobRow, Locked, Settled, Settlement
 from jobctl.storage.spelling import among, now, rows
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
@@ -100,7 +100,11 @@ NOTIFY = select(func.pg_notify(_told.c.channel, _told.c.payload)).select_from(_t
 INSERT_JOBS = pg_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
 
 _made = INSERT_JOBS.returning(job.c.created_at).cte("made")
-INSERT_CHAINS = insert(current).from_select(sql.CURRENT_COLUMNS, sql.new_current(_made)).returning(current.c.chain_id)
+INSERT_CHAINS = (
+    insert(current)
+    .from_select(sql.CURRENT_COLUMNS, sql.new_current(_made))
+    .returning(current.c.chain_id, now(), current.c.scheduled_at, func.pg_notify(WORK, current.c.type_name))
+)
 
 # The statements of one attempt, each sent as one text past the driver: that takes a third of the time. They are planned
 # anew each time, which takes less than another round trip.
@@ -239,9 +243,16 @@ class PostgresStore(Store):
     def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
         return _locking(statement, skip_locked)
 
-    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
-        """Differs because PostgreSQL inserts into two tables in one round trip."""
-        return {id_ for (id_,) in self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)})}
+    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
+        """Differs because PostgreSQL inserts into two tables, and tells of it, in one round trip."""
+        found = self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)})
+        return {row[0]: (self.instant(row[1]), self.instant(row[2])) for row in found}
+
+    @contextmanager
+    def single(self) -> Iterator[Connection]:
+        """Differs because a statement alone needs no BEGIN and no COMMIT, which are round trips."""
+        with self.translated(), self.engine.connect() as conn:
+            yield conn.execution_options(isolation_level="AUTOCOMMIT")
 
     def claim(
         self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str

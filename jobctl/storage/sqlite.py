@@ -47,7 +47,13 @@ LOOK_EVERY = 0.001
 
 INSERT_JOBS = sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
 
-INSERT_CURRENT = insert(current).from_select(sql.CURRENT_COLUMNS, sql.new_current(job))
+INSERT_CHAINS = INSERT_JOBS.returning(job.c.created_at)
+
+INSERT_CURRENT = (
+    insert(current)
+    .from_select(sql.CURRENT_COLUMNS, sql.new_current(job))
+    .returning(current.c.chain_id, current.c.scheduled_at)
+)
 
 TAKE_WRITE_LOCK = update(current).values(attempt=current.c.attempt).where(current.c.chain_id == bindparam("nobody"))
 
@@ -201,12 +207,13 @@ class SqliteStore(Store):
         """Differs because whoever writes holds the whole file."""
         return statement
 
-    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
-        """Differs because SQLite inserts into one table at a time."""
-        inserted = self.insert_successors(conn, jobs)
-        if len(inserted) == len(jobs):  # else an id is taken, and nothing is kept
-            self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
-        return inserted
+    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
+        """Differs because SQLite inserts into one table at a time, and every commit tells those who watch."""
+        created = dict(self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)}))
+        if len(created) < len(jobs):  # an id is taken, and nothing will be kept
+            return {id_: (self.instant(at), self.instant(at)) for id_, at in created.items()}
+        due = self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
+        return {id_: (self.instant(created[id_]), self.instant(at)) for id_, at in due}
 
     def claim(
         self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str

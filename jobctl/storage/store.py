@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Insert
@@ -26,10 +27,12 @@ from jobctl.storage.parameters import (
     move_row,
     new_job_row,
     result_row,
+    started_row,
     type_rows,
 )
 from jobctl.storage.records import (
     WORK,
+    ChainRow,
     Complete,
     Continue,
     Due,
@@ -52,8 +55,12 @@ class Store(Database):
     # --- what differs --------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
-        """Insert the first jobs of chains; returns the ids of those that were not taken."""
+    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
+        """Insert the first jobs of chains, and tell who waits for work.
+
+        Returns:
+            Of those whose ids were not taken, when they were created and are due.
+        """
 
     @abstractmethod
     def claim(
@@ -144,7 +151,7 @@ class Store(Database):
 
     # --- starting ------------------------------------------------------------------------------------------------
 
-    def start(self, conn: Connection, jobs: Sequence[NewJob]) -> None:
+    def start(self, conn: Connection, jobs: Sequence[NewJob]) -> list[ChainRow]:
         """Insert the first jobs of chains; those with an open blocker wait for it.
 
         Raises:
@@ -153,30 +160,24 @@ class Store(Database):
             UsageError: A chain would wait for itself.
         """
         if not jobs:
-            return
+            return []
         blockers = {each for job in jobs for each in job.blocked_by}
-        self._insert(conn, jobs, self.lock(conn, blockers) if blockers else {}, self.insert_chains)
-        self.notify(conn, {WORK: {job.type_name for job in jobs}})
+        rows = self._rows(conn, jobs, self.lock(conn, blockers) if blockers else {})
+        made = self.insert_chains(conn, rows)
+        _refuse_taken(jobs, made.keys())
+        self._insert_blockers(conn, jobs)
+        return [started_row(job, row, *made[job.id]) for job, row in zip(jobs, rows, strict=True)]
 
-    def _insert(
-        self,
-        conn: Connection,
-        jobs: Sequence[NewJob],
-        open_chains: Mapping[str, Locked],
-        insert: Callable[[Connection, Sequence[JsonRow]], set[str]],
-    ) -> list[JsonRow]:
-        """Insert jobs whose blockers are locked as far as they are open; returns them as rows for a parameter."""
+    def _rows(self, conn: Connection, jobs: Sequence[NewJob], open_chains: Mapping[str, Locked]) -> list[JsonRow]:
+        """Jobs, whose blockers are locked as far as they are open, as rows of a parameter."""
         for job in jobs:
             if job.chain_id in job.blocked_by:
                 raise UsageError(f"the chain {job.chain_id} cannot wait for itself")
         blockers = {each for job in jobs for each in job.blocked_by}
         waited_for = self._uncompleted(conn, blockers, open_chains) if blockers else set()
-        rows = [new_job_row(job, "blocked" if waited_for.intersection(job.blocked_by) else "pending") for job in jobs]
-        inserted = insert(conn, rows)
-        taken = next((job.id for job in jobs if job.id not in inserted), None)
-        if taken is not None or len(inserted) < len(jobs):
-            taken = taken or next(job.id for job in jobs if [each.id for each in jobs].count(job.id) > 1)
-            raise DuplicateIdError(f"the id {taken} is taken", id=taken)
+        return [new_job_row(job, "blocked" if waited_for.intersection(job.blocked_by) else "pending") for job in jobs]
+
+    def _insert_blockers(self, conn: Connection, jobs: Sequence[NewJob]) -> None:
         edges = [
             {"job_id": job.id, "position": position, "chain_id": chain_id}
             for job in jobs
@@ -184,11 +185,6 @@ class Store(Database):
         ]
         if edges:
             self.run(conn, sql.INSERT_BLOCKERS, {"edges": json.dumps(edges)})
-        return rows
-
-    def insert_successors(self, conn: Connection, jobs: Sequence[JsonRow]) -> set[str]:
-        """Insert jobs that are no chain's first; returns the ids of those that were not taken."""
-        return {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(jobs)})}
 
     def _uncompleted(self, conn: Connection, chain_ids: set[str], open_chains: Mapping[str, Locked]) -> set[str]:
         """Those of these chains that have not completed; the open ones are locked."""
@@ -251,11 +247,12 @@ class Store(Database):
     def _go_on(self, conn: Connection, winners: Sequence[Settlement], locked: Mapping[str, Locked]) -> set[str]:
         """Move the chains on that do not end; returns the types of what is next."""
         next_jobs = [each.outcome.successor for each in winners if isinstance(each.outcome, Continue)]
-        inserted = (
-            {row["chain_id"]: row for row in self._insert(conn, next_jobs, locked, self.insert_successors)}
-            if next_jobs
-            else {}
-        )
+        inserted: dict[str, JsonRow] = {}
+        if next_jobs:
+            rows = self._rows(conn, next_jobs, locked)
+            _refuse_taken(next_jobs, {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(rows)})})
+            self._insert_blockers(conn, next_jobs)
+            inserted = {row["chain_id"]: row for row in rows}
         moves = [
             move_row(each.outcome, locked[each.held.chain_id], inserted.get(each.held.chain_id))
             for each in winners
@@ -370,6 +367,14 @@ class Store(Database):
         """Stored status and lease of the jobs that exist."""
         ids = id_rows(job_ids)
         return {id_: (status, lease) for id_, status, lease in self.run(conn, leasing.STATES, {"ids": ids})}
+
+
+def _refuse_taken(jobs: Sequence[NewJob], inserted: Collection[str]) -> None:
+    """Refuse jobs of which some were not inserted, because their ids were taken before, or by one another."""
+    if len(inserted) < len(jobs):
+        ids = [job.id for job in jobs]
+        taken = next(id_ for index, id_ in enumerate(ids) if id_ not in inserted or id_ in ids[:index])
+        raise DuplicateIdError(f"the id {taken} is taken", id=taken)
 
 
 def is_held(locked: Locked | None, held: Held) -> bool:
