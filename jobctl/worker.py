@@ -28,8 +28,9 @@ from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
 from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of, held_of, lost_reason
 from jobctl.storage.migrate import check_schema
-from jobctl.storage.records import LOST, WORK, ChainRow, Due, JobRow, Reaped, Retry, Settled
+from jobctl.storage.records import ChainRow, Due, JobRow, Reaped, Retry, told_of
 from jobctl.storage.store import Store
+from jobctl.watching import Watcher
 
 PREFETCH_SECONDS: Final = 0.05
 """Besides what can run at once, as many jobs are claimed as ended in so many seconds: a slow handler hoards none."""
@@ -41,9 +42,6 @@ STALE_SECONDS: Final = 0.25
 
 RETRY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 """Pauses between tries while the database is away; the last one repeats."""
-
-WATCH_SECONDS: Final = 0.25
-"""How long the watching thread waits before it looks whether it should end."""
 
 GIVE_BACK_SECONDS: Final = 2.0
 """How long a stopping worker tries to give back what it holds."""
@@ -120,8 +118,7 @@ class Worker:
             JobctlError: The database cannot be used at the start. Later on, the worker waits for it.
         """
         check_schema(self._store)
-        closing = threading.Event()
-        watcher = threading.Thread(target=self._watch, args=(closing,), name="jobctl-watch", daemon=True)
+        watcher = Watcher(self._store, self._types, self._hear_of_work, self._keeper.doubt)
         self._keeper.start()
         watcher.start()
         self._say(Told.WORKER_STARTED, detail=", ".join(sorted(self._types)))
@@ -129,7 +126,7 @@ class Worker:
             self._loop()
             self._shut_down()
         finally:
-            closing.set()
+            watcher.close()
             self._keeper.close()
             for runner in self._runners.values():
                 runner.close()
@@ -175,9 +172,7 @@ class Worker:
                     self._ended.append(message)
                     self._pace.count()
                     self._nothing_ready = False  # the handler may have made something ready
-                    self._work_told = (
-                        self._work_told or message.ended.settled is not None
-                    )  # and so may its own transaction
+                    self._work_told |= message.ended.settled is not None  # and so may its own transaction
                 message = self._inbox.get_nowait()
         except Empty:
             return
@@ -211,9 +206,7 @@ class Worker:
         try:
             with self._store.transaction() as conn:
                 settled = self._store.settle(conn, [each.settlement for each in unsettled])
-                self._store.notify(
-                    conn, _told([settled, *(each.ended.settled for each in batch if each.ended.settled)])
-                )
+                self._store.notify(conn, told_of([settled, *(each.ended.settled for each in batch)]))
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
                 if settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
@@ -366,22 +359,9 @@ class Worker:
 
     # --- what goes on around -------------------------------------------------------------------------------------
 
-    def _watch(self, closing: threading.Event) -> None:
-        """Hear of work and of jobs settled by hand, on a thread of its own."""
-        watch = self._store.watch(WORK, LOST)
-        try:
-            while not closing.is_set():
-                told = watch.wait(WATCH_SECONDS)
-                if told is None:
-                    told = {WORK: {""}, LOST: {""}}  # the connection is new: anything may have been missed
-                if lost := told.get(LOST):
-                    self._keeper.doubt(None if "" in lost else lost)
-                work = told.get(WORK, set())
-                if "" in work or work & self._types.keys():
-                    self._work_told = True
-                    self._inbox.put(None)
-        finally:
-            watch.close()
+    def _hear_of_work(self) -> None:
+        self._work_told = True
+        self._inbox.put(None)
 
     def _database_failed(self, error: TryAgainError) -> None:
         if self._failures == 0:
@@ -405,12 +385,3 @@ class Worker:
             self._tell(Event(told, self.name, detail=detail))
         else:
             self._tell(Event(told, self.name, job.id, job.chain_id, job.type_name, job.attempt, detail=detail))
-
-
-def _told(settled: Sequence[Settled]) -> dict[str, set[str]]:
-    """What others may want to know of these, by channel."""
-    told: dict[str, set[str]] = {}
-    for each in settled:
-        for channel, payloads in each.told.items():
-            told.setdefault(channel, set()).update(payloads)
-    return told

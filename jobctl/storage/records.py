@@ -5,6 +5,7 @@ What there is one of for each job is a named tuple: made in a third of the time 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -166,6 +167,15 @@ class Settled:
     def told(self) -> dict[str, frozenset[str]]:
         """What others may want to know, by channel."""
         return ({WORK: self.work} if self.work else {}) | ({CLOSED: frozenset({""})} if self.closed else {})
+
+
+def told_of(settled: Iterable[Settled | None]) -> dict[str, set[str]]:
+    """What others may want to know of several batches, by channel."""
+    told: dict[str, set[str]] = {}
+    for each in settled:
+        for channel, payloads in each.told.items() if each else ():
+            told.setdefault(channel, set()).update(payloads)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
