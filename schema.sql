@@ -36,7 +36,7 @@ CREATE UNIQUE INDEX jobctl_job_chain ON jobctl_job (chain_id, chain_index);
 CREATE INDEX jobctl_job_created ON jobctl_job (created_at, id);
 CREATE INDEX jobctl_job_type ON jobctl_job (type_name, created_at, id);
 
--- Deduplication of chains.
+-- Deduplication of chains, open or not.
 CREATE INDEX jobctl_job_dedup ON jobctl_job (type_name, dedup_key, created_at) WHERE dedup_key IS NOT NULL;
 
 -- What is to be done: the current job of each chain that is not closed. Small and hot, hence the room in its pages
@@ -55,6 +55,7 @@ CREATE TABLE jobctl_current (
     worker       text,                            -- whose claim it is
     leased_until timestamptz,
     last_error   text,
+    dedup_key    text,                            -- the chain's, so that an open one is found however many closed
     CONSTRAINT jobctl_current_status CHECK (status IN ('blocked', 'pending', 'running', 'failed')),
     CONSTRAINT jobctl_current_lease CHECK (
         (status = 'running') = (lease IS NOT NULL) AND (lease IS NULL) = (leased_until IS NULL))
@@ -66,6 +67,9 @@ CREATE INDEX jobctl_current_claim ON jobctl_current (type_name, priority, schedu
 
 -- Leases, the next to run out first.
 CREATE INDEX jobctl_current_lease ON jobctl_current (leased_until) WHERE status = 'running';
+
+-- Deduplication of open chains.
+CREATE INDEX jobctl_current_dedup ON jobctl_current (dedup_key) WHERE dedup_key IS NOT NULL;
 
 -- Lists of what waits for something or somebody.
 CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id) WHERE status IN ('blocked', 'failed');

@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from jobctl.errors import JobctlError
-from jobctl.model import Backoff, Chain, ChainDetail, Job, ListFilter, LostReason, Page, Status
+from jobctl.model import Backoff, Chain, ChainDetail, Job, Key, ListFilter, LostReason, NewChain, Page, Status
 from jobctl.processors import Continuation, Defaults, Processor, continue_with, processor, reschedule
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ __all__ = [
     "Defaults",
     "Job",
     "JobctlError",
+    "Key",
     "ListFilter",
     "LostReason",
+    "NewChain",
     "Page",
     "Processor",
     "Status",

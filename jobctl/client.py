@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,28 +12,22 @@ from typing import Any, Self
 from sqlalchemy import Connection
 
 from jobctl.codecs import decode_json
-from jobctl.errors import NotFoundError, UnsuccessfulError, UsageError, WaitTimeoutError
-from jobctl.ids import new_id, require_id, unique_ids
-from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, ListFilter, Page, Schedule, Status
-from jobctl.processors import AnyProcessor, check_type_name, type_name_of
+from jobctl.errors import NotFoundError, UnsuccessfulError
+from jobctl.ids import require_id
+from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Key, ListFilter, NewChain, Page, Schedule, Status
+from jobctl.processors import AnyProcessor, type_name_of
 from jobctl.registry import Registry
 from jobctl.settling import Current, default_actor
+from jobctl.starting import first_job, is_one_statement, start_jobs
 from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of, job_of
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.open import open_store
-from jobctl.storage.records import CLOSED, JobRow, NewJob
+from jobctl.storage.records import JobRow
 from jobctl.storage.store import Store
-
-WAIT_POLL = 1.0
-"""Seconds between two looks at awaited chains when no notification comes."""
-
-MOST_NAMED = 3
-"""How many of the chains still open an error names in its message; it has all of them as a fact."""
+from jobctl.waiting import one, wait_for
 
 EVERYTHING = ListFilter()
-
-PRIORITIES = range(-1000, 1001)
 
 
 class Client:
@@ -97,9 +90,10 @@ class Client:
         blocked_by: Sequence[str] = (),
         priority: int = 0,
         id: str | None = None,  # noqa: A002 - as above
+        key: Key | str | None = None,
         conn: Connection | None = None,
     ) -> Chain:
-        """Start a chain.
+        """Start a chain, or find the one that has its key.
 
         Args:
             type_name: The type of its first job, or the processor.
@@ -109,34 +103,47 @@ class Client:
             blocked_by: Ids of the chains that must complete first.
             priority: Higher goes first, -1000 to 1000.
             id: An id of the caller's own, a UUID.
+            key: Names the work: while a chain of this type with this key is open, that is the result, with
+                ``deduplicated`` set. A Key says more.
             conn: The caller's transaction.
 
         Raises:
             InvalidDataError: The input or the type is not acceptable.
             NotFoundError: A blocker does not exist.
             DuplicateIdError: The id is taken.
+            DuplicateKeyError: The key is, and its chain was not wanted instead.
         """
-        name = type_name_of(type_name)
-        check_type_name(name, UsageError)
-        if priority not in PRIORITIES:
-            raise UsageError(f"a priority of {priority} is out of range: -1000 to 1000")
-        chain_id = new_id() if id is None else require_id(id)
-        first = NewJob(
-            id=chain_id,
-            chain_id=chain_id,
-            chain_index=0,
-            chain_type=name,
-            type_name=name,
-            input=self.processors.encode_input(name, input, starts_chain=True),
-            priority=priority,
-            schedule=Schedule.of(after, at),
-            blocked_by=unique_ids(blocked_by),
-        )
+        chain = NewChain(type_name, input, after, at, blocked_by, priority, id, key)
+        (started,) = self.start_many([chain], conn=conn)
+        return started
+
+    def start_many(self, chains: Iterable[NewChain], *, conn: Connection | None = None) -> list[Chain]:
+        """Start many chains at once, all or none; without keys and blockers that is one statement.
+
+        Returns:
+            The chains in the order given; those with ``deduplicated`` existed before, or are others of these.
+
+        Raises:
+            UsageError: An argument of one is not acceptable.
+            InvalidDataError: The input or the type of one is not.
+            NotFoundError: A blocker does not exist.
+            DuplicateIdError: An id is taken, or given twice.
+            DuplicateKeyError: A key is taken, and its chain was not wanted instead.
+        """
+        jobs = [first_job(self.processors, each) for each in chains]
         store = self._ready()
-        alone = conn is None and not first.blocked_by
+        alone = conn is None and is_one_statement(jobs)
         with store.single() if alone else store.on(conn) as on, _savepoint(on, needed=conn is not None):
-            (started,) = store.start(on, [first])
-        return chain_of(started)
+            return start_jobs(store, on, jobs)
+
+    def check(self, chain: NewChain) -> None:
+        """Refuse what start would refuse without asking the database.
+
+        Raises:
+            UsageError: An argument is not acceptable.
+            InvalidDataError: The input or the type is not.
+        """
+        first_job(self.processors, chain)
 
     # --- settling by hand ----------------------------------------------------------------------------------------
 
@@ -204,7 +211,7 @@ class Client:
         """
         wanted = require_id(chain_id)
         with self._ready().on(conn, read_only=True) as on:
-            return chain_of(_one(reading.chains(on, [wanted]), wanted, "chain"))
+            return chain_of(one(reading.chains(on, [wanted]), wanted, "chain"))
 
     def get_job(self, job_id: str, *, conn: Connection | None = None) -> Job[Any]:
         """A job.
@@ -214,7 +221,7 @@ class Client:
         """
         wanted = require_id(job_id)
         with self._ready().on(conn, read_only=True) as on:
-            row = _one(reading.jobs(on, [wanted]), wanted, "job")
+            row = one(reading.jobs(on, [wanted]), wanted, "job")
             return job_of(row, reading.blocker_ids(on, [row]))
 
     def show(self, id: str, *, conn: Connection | None = None) -> ChainDetail:  # noqa: A002 - as above
@@ -280,39 +287,7 @@ class Client:
         """
         wanted = list(dict.fromkeys(require_id(each) for each in chain_ids))
         limit = Schedule.of(timeout).after_seconds
-        deadline = None if limit is None else time.monotonic() + limit
-        store = self._ready()
-        done: dict[str, Chain] = {}
-        watch = store.watch(CLOSED)
-        try:
-            watch.wait(0)  # listen before the first look, so that nothing falls between
-            while True:
-                self._collect(store, wanted, done, on_closed)
-                open_ = [each for each in wanted if each not in done]
-                if not open_ or cancelled():
-                    return {each: done[each] for each in wanted if each in done}
-                next_look = time.monotonic() + WAIT_POLL
-                while (now := time.monotonic()) < next_look and not cancelled():
-                    if deadline is not None and now >= deadline:
-                        raise WaitTimeoutError(_still_open(open_, len(wanted)), open=open_)
-                    if watch.wait(min(0.1, next_look - now, (deadline or next_look) - now)):
-                        break
-        finally:
-            watch.close()
-
-    @staticmethod
-    def _collect(
-        store: Store, wanted: Sequence[str], done: dict[str, Chain], on_closed: Callable[[Chain], None]
-    ) -> None:
-        """Add the chains that closed since."""
-        open_ = [each for each in wanted if each not in done]
-        with store.transaction(read_only=True) as conn:
-            rows = reading.chains(conn, open_)
-        for id_ in open_:
-            chain = chain_of(_one(rows, id_, "chain"))
-            if chain.status.closed or chain.status is Status.FAILED:
-                done[id_] = chain
-                on_closed(chain)
+        return wait_for(self._ready(), wanted, limit, on_closed, cancelled)
 
 
 def require_completed(chain: Chain) -> Chain:
@@ -338,13 +313,6 @@ def _savepoint(conn: Connection, *, needed: bool) -> Iterator[None]:
         yield
 
 
-def _still_open(open_: Sequence[str], awaited: int) -> str:
-    if awaited == 1:
-        return f"the chain {open_[0]} is still open"
-    more = f" and {len(open_) - MOST_NAMED} more" if len(open_) > MOST_NAMED else ""
-    return f"{len(open_)} of {awaited} chains are still open: {', '.join(open_[:MOST_NAMED])}{more}"
-
-
 def _act(row: tuple[Any, ...]) -> Act:
     *facts, details = row
     return Act(*facts, details=decode_json(details))  # type: ignore[misc]
@@ -352,9 +320,3 @@ def _act(row: tuple[Any, ...]) -> Act:
 
 def _checked(wanted: ListFilter) -> ListFilter:
     return wanted if wanted.chain_id is None else replace(wanted, chain_id=require_id(wanted.chain_id))
-
-
-def _one(rows: Mapping[str, Any], wanted: str, what: str) -> Any:
-    if wanted not in rows:
-        raise NotFoundError(f"there is no {what} {wanted}", id=wanted)
-    return rows[wanted]

@@ -11,6 +11,7 @@
         GuardError                  4  the chain is not at the step that was expected
         BlockedError                4  the job still waits for other chains
         DuplicateIdError            4  the id is taken
+        DuplicateKeyError           4  the key is taken
         AttemptLostError            4  the attempt no longer holds its job
       InvalidDataError              5  input or output is not acceptable
       SchemaError                   6  the database's schema does not fit this version
@@ -103,6 +104,15 @@ class DuplicateIdError(ConflictError):
     def __init__(self, message: str, *, id: str | None = None) -> None:  # noqa: A002 - as above
         super().__init__(message)
         self.id = id
+
+
+class DuplicateKeyError(ConflictError):
+    """A chain with this key exists already, and the caller did not want it in the new one's place."""
+
+    def __init__(self, message: str, *, id: str, key: str) -> None:  # noqa: A002 - as above
+        super().__init__(message)
+        self.id = id
+        self.key = key
 
 
 class AttemptLostError(ConflictError):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from jobctl.errors import UsageError
 
@@ -120,6 +120,74 @@ class Backoff:
             return self.maximum
 
 
+KEY_SCOPES = ("incomplete", "any")
+KEY_CONFLICTS = ("return", "fail")
+MAX_KEY_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Names the work of a chain, so that it is not started twice. Keys of different types have nothing in common.
+
+    Attributes:
+        text: The key, 1 to 500 characters.
+        scope: ``incomplete``: a chain with the key that is still open stands for the new one; ``any``: a closed one
+            does so too.
+        window: Only a chain that was started so long ago, or later, stands for the new one.
+        exclude: Chains that do not count. A recurring job that starts its successor excludes itself.
+        conflict: ``return``: the chain that stands for the new one is the result; ``fail``: it is an error.
+    """
+
+    text: str
+    scope: Literal["incomplete", "any"] = "incomplete"
+    window: timedelta | str | None = None
+    exclude: Sequence[str] = ()
+    conflict: Literal["return", "fail"] = "return"
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.text) <= MAX_KEY_LENGTH or "\x00" in self.text:
+            raise UsageError(f"{self.text[:50]!r} is not a key: 1 to {MAX_KEY_LENGTH} characters, without NUL")
+        for name, value, allowed in (
+            ("scope", self.scope, KEY_SCOPES),
+            ("conflict", self.conflict, KEY_CONFLICTS),
+        ):
+            if value not in allowed:
+                raise UsageError(f"a key's {name} is {' or '.join(allowed)}, not {value!r}")
+        seconds = self.window_seconds
+        if seconds is not None and seconds <= 0:
+            raise UsageError(f"a key's window of {seconds:g} seconds is none: it must be longer")
+
+    @property
+    def window_seconds(self) -> float | None:
+        """The window in seconds."""
+        return Schedule.of(self.window).after_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class NewChain:
+    """A chain to be started: what ``Client.start`` takes, as one value.
+
+    Attributes:
+        type_name: The type of its first job, or the processor.
+        input: That job's input.
+        after: A delay before it is due.
+        at: The time it is due; in the past means now.
+        blocked_by: Ids of the chains that must complete first.
+        priority: Higher goes first, -1000 to 1000.
+        id: An id of the caller's own, a UUID.
+        key: Names the work: a text, or a Key when more is to be said.
+    """
+
+    type_name: Any
+    input: Any = None
+    after: timedelta | str | None = None
+    at: datetime | None = None
+    blocked_by: Sequence[str] = ()
+    priority: int = 0
+    id: str | None = None
+    key: Key | str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """A chain as a whole. Times are aware datetimes in UTC.
@@ -139,6 +207,7 @@ class Chain:
         last_error: What its last attempt failed with.
         priority: Higher goes first.
         length: How many jobs it has had so far.
+        key: What names its work, if anything does.
         deduplicated: In the result of a start: it existed before.
     """
 
@@ -156,6 +225,7 @@ class Chain:
     last_error: str | None
     priority: int
     length: int
+    key: str | None = None
     deduplicated: bool = False
 
 

@@ -40,7 +40,13 @@ def chain_document(chain: Chain) -> dict[str, Any]:
         "last_error": chain.last_error,
         "priority": chain.priority,
         "length": chain.length,
+        "key": chain.key,
     }
+
+
+def started_document(chain: Chain) -> dict[str, Any]:
+    """A chain that a start made or found."""
+    return {**chain_document(chain), "deduplicated": chain.deduplicated}
 
 
 def job_document(job: Job[Any]) -> dict[str, Any]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Any
 
 import typer
 
 from jobctl.cli import parse
 from jobctl.cli.command import command
-from jobctl.cli.documents import chain_document, iso
+from jobctl.cli.documents import iso, started_document
 from jobctl.cli.options import After, At, BlockedBy, Json, Processors, Timeout
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
-from jobctl.model import Chain, Status
+from jobctl.model import KEY_CONFLICTS, KEY_SCOPES, Chain, Key, NewChain, Status
 
 
 @command(
@@ -24,11 +26,13 @@ from jobctl.model import Chain, Status
         ("jobctl start resize --set path=a.png --set width:=300", "a text and a number"),
         ("jobctl start import --input @rows.json --wait --timeout 5m", "prints the output"),
         ("id=$(jobctl start nightly --at 2030-01-31T03:00)", "local time"),
+        ("jobctl start report --key 2030-01 --key-scope any", "once, however often it is run"),
+        ("jobctl start resize --batch images.jsonl", "a chain for each line"),
     ),
 )
 def start(
     run: Run,
-    type_name: Annotated[str, typer.Argument(metavar="TYPE", help="The type of the chain's first job.")],
+    type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="The type of the chain's first job.")] = None,
     input_: Annotated[
         str | None, typer.Option("--input", metavar="JSON", help="The input: JSON, @FILE, or - for stdin; else null.")
     ] = None,
@@ -43,6 +47,30 @@ def start(
         str, typer.Option("--priority", metavar="N", help="Higher goes first, -1000 to 1000.", show_default=True)
     ] = "0",
     id_: Annotated[str | None, typer.Option("--id", metavar="UUID", help="The chain's id; else a new one.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="KEY", help="Start nothing if a chain of this type has this key.")
+    ] = None,
+    key_scope: Annotated[
+        str | None,
+        typer.Option("--key-scope", metavar="SCOPE", help="Which chains count: incomplete (the default) or any."),
+    ] = None,
+    key_window: Annotated[
+        str | None,
+        typer.Option("--key-window", metavar="DURATION", help="Only chains that were started so long ago count."),
+    ] = None,
+    key_conflict: Annotated[
+        str | None,
+        typer.Option(
+            "--key-conflict", metavar="WHAT", help="return the chain that has the key (the default), or fail: exit 4."
+        ),
+    ] = None,
+    batch: Annotated[
+        str | None,
+        typer.Option("--batch", metavar="FILE", help="Start one chain for each JSON line of the file; - for stdin."),
+    ] = None,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="With --batch: skip lines that cannot be started, and exit 5.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is closed and print its output.")] = False,
     timeout: Timeout = None,
     processors: Processors = None,
@@ -51,6 +79,12 @@ def start(
     """Start a chain and print its id.
 
     With --wait its output is printed instead, as JSON, and the id is told on stderr.
+
+    With --key, the id of the chain that has the key is printed if there is one, and stderr says so.
+
+    With --batch, a line is an object with type, input, after, at, blocked_by, priority, id, key, key_scope, key_window
+    and key_conflict; what it leaves out is as TYPE and the options say. Ids are printed in the order of the lines. A
+    thousand lines are started at once, all or none.
     """
     if timeout is not None and not wait:
         raise UsageError("--timeout limits --wait: give both")
@@ -58,14 +92,30 @@ def start(
     value = parse.input_argument(input_, set_)
     due = parse.schedule(after, at, run.say)
     number = parse.whole("--priority", priority)
+    keys = _key_options(key_scope, key_window, key_conflict)
+    if batch is not None:
+        _refuse_with_batch({"--wait": wait, "--id": id_, "--key": key})
+        given = {"type": type_name, "input": value, "blocked_by": blocked_by, "priority": number, **due, **keys}
+        with run.client(run.registry(processors)) as client:
+            from jobctl.cli.batch import start_batch
+
+            defaults = {name: each for name, each in given.items() if each is not None}
+            start_batch(run, client, batch, defaults, keep_going=keep_going, json=json)
+        return
+    if keep_going:
+        raise UsageError("--keep-going is about the lines of --batch: give both")
+    if type_name is None:
+        raise UsageError("a chain has a type: give TYPE, or --batch FILE")
+    first = NewChain(type_name, value, due["after"], due["at"], blocked_by or (), number, id_, _key(key, keys))
     with run.client(run.registry(processors)) as client:
-        chain = client.start(type_name, value, blocked_by=blocked_by or (), priority=number, id=id_, **due)
+        (chain,) = client.start_many([first])
+        _tell(run, chain, awaited=wait)
         if wait:
-            run.say(f"started {chain.id}")
             run.flush()
-            chain = client.wait([chain.id], timeout=limit)[chain.id]
+            closed = client.wait([chain.id], timeout=limit)[chain.id]
+            chain = replace(closed, deduplicated=chain.deduplicated)
     if json:
-        run.json(chain_document(chain))
+        run.json(started_document(chain))
     elif not wait:
         run.out(chain.id)
     if wait:
@@ -74,9 +124,42 @@ def start(
         require_completed(chain)
         if not json:
             run.json(chain.output)
+
+
+def _tell(run: Run, chain: Chain, *, awaited: bool) -> None:
+    """Say what became of it; to a script only what it could not know else."""
+    if chain.deduplicated:
+        run.say(f"nothing is started: the chain {chain.id} has the key '{plain(chain.key or '')}'")
+    elif awaited:
+        run.say(f"started {chain.id}")
     elif run.talks_to_person:
         run.say(f"started {plain(chain.type_name)}: {_state(chain)}")
 
 
+def _key(key: str | None, more: Mapping[str, Any]) -> Key | None:
+    if key is None and more:
+        raise UsageError("--key-scope, --key-window and --key-conflict are about a key: give --key too")
+    return None if key is None else Key(key, **{name.removeprefix("key_"): each for name, each in more.items()})
+
+
 def _state(chain: Chain) -> str:
     return f"due {iso(chain.scheduled_at)}" if chain.status is Status.SCHEDULED else chain.status.value
+
+
+def _key_options(scope: str | None, window: str | None, conflict: str | None) -> dict[str, Any]:
+    """What is said of the key, or of the keys of a batch."""
+    found: dict[str, Any] = {}
+    if scope is not None:
+        found["key_scope"] = parse.one_of("--key-scope", scope, KEY_SCOPES)
+    if window is not None:
+        parse.duration("--key-window", window, "1ms")
+        found["key_window"] = window
+    if conflict is not None:
+        found["key_conflict"] = parse.one_of("--key-conflict", conflict, KEY_CONFLICTS)
+    return found
+
+
+def _refuse_with_batch(given: Mapping[str, Any]) -> None:
+    for option, value in given.items():
+        if value:
+            raise UsageError(f"{option} is about one chain: leave it out with --batch")

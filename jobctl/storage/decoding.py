@@ -27,6 +27,7 @@ def chain_of(row: ChainRow) -> Chain:
         last_error=row.last_error,
         priority=row.priority,
         length=row.tail_index + 1,
+        key=row.key,
     )
 
 

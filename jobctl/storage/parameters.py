@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from jobctl.model import Schedule
+from jobctl.model import Key, Schedule
 from jobctl.storage.records import ChainRow, Complete, Held, Locked, NewJob, Outcome, Postpone, Retry, Settlement
 
 JsonRow = dict[str, Any]
@@ -46,8 +46,14 @@ def new_job_row(job: NewJob, status: str) -> JsonRow:
         "priority": job.priority,
         "blocker_count": len(job.blocked_by),
         **schedule_row(job.schedule),
+        "dedup_key": None if job.key is None else job.key.text,
         "input": job.input,
     }
+
+
+def key_row(place: int, job: NewJob, key: Key) -> JsonRow:
+    """The key of a first job, which has this place among others."""
+    return {"place": place, "type_name": job.type_name, "dedup_key": key.text, "seconds": key.window_seconds}
 
 
 def started_row(job: NewJob, row: JsonRow, created_at: datetime, scheduled_at: datetime) -> ChainRow:
@@ -67,6 +73,7 @@ def started_row(job: NewJob, row: JsonRow, created_at: datetime, scheduled_at: d
         attempt=0,
         last_error=None,
         priority=job.priority,
+        key=None if job.key is None else job.key.text,
         tail_index=0,
     )
 

@@ -94,6 +94,12 @@ CLAIM = (
     .returning(*leasing.CLAIMED)
 )
 
+_names = rows("names", name="text")
+LOCK_KEYS = select(func.pg_advisory_xact_lock(func.hashtextextended(_names.c.name, literal_column("1")))).select_from(
+    _names
+)
+"""In the order of the names: who needs several waits for the others in the same order."""
+
 _told = rows("told", channel="text", payload="text")
 NOTIFY = select(func.pg_notify(_told.c.channel, _told.c.payload)).select_from(_told)
 
@@ -247,6 +253,10 @@ class PostgresStore(Store):
         """Differs because PostgreSQL inserts into two tables, and tells of it, in one round trip."""
         found = self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)})
         return {row[0]: (self.instant(row[1]), self.instant(row[2])) for row in found}
+
+    def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
+        names = [{"name": f"{type_name} {key}"} for type_name, key in keys]
+        self.run(conn, LOCK_KEYS, {"names": json.dumps(names)})
 
     @contextmanager
     def single(self) -> Iterator[Connection]:

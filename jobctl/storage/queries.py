@@ -92,6 +92,7 @@ CHAINS = (
         _either("attempt"),
         current.c.last_error,
         _either("priority"),
+        root.c.dedup_key,
         tail.c.chain_index.label("tail_index"),
     )
     .join_from(root, tail, tail.c.id == _last_id)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from jobctl.model import NOW, Schedule
+from jobctl.model import NOW, Key, Schedule
 
 WORK, CLOSED, LOST = "jobctl_work", "jobctl_closed", "jobctl_lost"
 """What other processes are told: jobs of this type wait; a chain closed; this running job was settled by hand."""
@@ -29,6 +29,7 @@ class NewJob:
     priority: int = 0
     schedule: Schedule = NOW
     blocked_by: tuple[str, ...] = ()
+    key: Key | None = None
 
 
 class JobRow(NamedTuple):
@@ -71,6 +72,7 @@ class ChainRow(NamedTuple):
     attempt: int
     last_error: str | None
     priority: int
+    key: str | None
     tail_index: int
 
 

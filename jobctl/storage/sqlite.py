@@ -215,6 +215,10 @@ class SqliteStore(Store):
         due = self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
         return {id_: (self.instant(created[id_]), self.instant(at)) for id_, at in due}
 
+    def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
+        """Differs because SQLite locks the whole file."""
+        self.run(conn, TAKE_WRITE_LOCK, {"nobody": ""})
+
     def claim(
         self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
     ) -> list[JobRow]:

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
+    and_,
     bindparam,
     case,
     delete,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
+    or_,
     select,
     text,
     true,
@@ -29,6 +31,7 @@ from jobctl.model import Status
 from jobctl.storage.spelling import (
     among,
     as_json,
+    as_text,
     instant,
     later,
     latest,
@@ -93,10 +96,21 @@ _new = rows(
     blocker_count="int",
     after_seconds="number",
     at_seconds="number",
+    dedup_key="text",
     input="text",
 )
 
-JOB_COLUMNS = ["id", "chain_id", "chain_index", "chain_type", "type_name", "blocker_count", "created_at", "input"]
+JOB_COLUMNS = [
+    "id",
+    "chain_id",
+    "chain_index",
+    "chain_type",
+    "type_name",
+    "blocker_count",
+    "created_at",
+    "dedup_key",
+    "input",
+]
 
 NEW_JOBS = select(
     _new.c.id,
@@ -106,6 +120,7 @@ NEW_JOBS = select(
     _new.c.type_name,
     _new.c.blocker_count,
     now(),
+    _new.c.dedup_key,
     as_json(_new.c.input),
 ).where(true())
 """Rows for INSERT ... ON CONFLICT DO NOTHING; SQLite's grammar needs a WHERE between FROM and ON."""
@@ -119,6 +134,7 @@ CURRENT_COLUMNS = [
     "priority",
     "attempt",
     "scheduled_at",
+    "dedup_key",
 ]
 
 
@@ -133,8 +149,41 @@ def new_current(made: Any) -> Select[Any]:
         _new.c.priority,
         literal_column("0"),
         due(_new.c.after_seconds, _new.c.at_seconds, made.c.created_at),
+        _new.c.dedup_key,
     ).join_from(_new, made, made.c.id == _new.c.id)
 
+
+# --- deduplication -----------------------------------------------------------------------------------------------
+
+KEYS = rows("keys", place="int", type_name="text", dedup_key="text", seconds="number")
+"""A parameter of keys; seconds: only chains that were started so many seconds ago or less."""
+
+_excluded = rows("excluded", place="int", id="id")
+_young = or_(KEYS.c.seconds.is_(None), job.c.created_at >= later(now(), -KEYS.c.seconds))
+_not_excluded = ~exists(
+    select(literal_column("1")).where(_excluded.c.place == KEYS.c.place, _excluded.c.id == job.c.id)
+)
+
+OPEN_WITH_KEY = (
+    select(KEYS.c.place, job.c.id)
+    .join_from(KEYS, current, matching(current.c.dedup_key, KEYS.c.dedup_key))
+    .join(job, and_(job.c.id == current.c.chain_id, job.c.type_name == KEYS.c.type_name))
+    .where(_young, _not_excluded)
+    .order_by(job.c.created_at, job.c.id)
+)
+"""The open chains of these types with these keys, the newest last."""
+
+_newest_with_key = (
+    select(job.c.id)
+    .where(job.c.type_name == KEYS.c.type_name, job.c.dedup_key == KEYS.c.dedup_key, _young, _not_excluded)
+    .order_by(job.c.created_at.desc(), job.c.id.desc())
+    .limit(literal_column("1"))
+    .correlate(KEYS)
+    .scalar_subquery()
+)
+
+ANY_WITH_KEY = select(KEYS.c.place, as_text(_newest_with_key))
+"""The newest chain of each of these types with these keys, or null."""
 
 _edges = rows("edges", job_id="id", position="int", chain_id="id")
 
@@ -269,7 +318,7 @@ DEPENDENTS = (
 )
 """The chains that are at a job that waits for one of these chains."""
 
-_still_open: Select[Any] = (
+_still_waits: Select[Any] = (
     select(literal_column("1"))
     .select_from(blocker)
     .where(
@@ -282,7 +331,7 @@ _still_open: Select[Any] = (
 UNBLOCK = (
     update(current)
     .values(status=PENDING, scheduled_at=latest(current.c.scheduled_at, now()))
-    .where(among(current.c.chain_id, IDS.c.id), current.c.status == BLOCKED, ~exists(_still_open))
+    .where(among(current.c.chain_id, IDS.c.id), current.c.status == BLOCKED, ~exists(_still_waits))
     .returning(current.c.type_name)
 )
 """Of these chains, free those whose jobs' blockers are all complete."""

@@ -24,6 +24,7 @@ from jobctl.storage.parameters import (
     failure_row,
     held_rows,
     id_rows,
+    key_row,
     move_row,
     new_job_row,
     result_row,
@@ -60,6 +61,13 @@ class Store(Database):
 
         Returns:
             Of those whose ids were not taken, when they were created and are due.
+        """
+
+    @abstractmethod
+    def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
+        """Wait until nobody else starts chains of these types with these keys, to the end of the transaction.
+
+        What is read afterwards is newer than the lock. Keys are locked before chains.
         """
 
     @abstractmethod
@@ -159,14 +167,41 @@ class Store(Database):
             DuplicateIdError: An id is taken.
             UsageError: A chain would wait for itself.
         """
-        if not jobs:
-            return []
         blockers = {each for job in jobs for each in job.blocked_by}
         rows = self._rows(conn, jobs, self.lock(conn, blockers) if blockers else {})
-        made = self.insert_chains(conn, rows)
+        _refuse_twice(jobs)
+        made = self.insert_chains(conn, rows) if rows else {}
         _refuse_taken(jobs, made.keys())
         self._insert_blockers(conn, jobs)
         return [started_row(job, row, *made[job.id]) for job, row in zip(jobs, rows, strict=True)]
+
+    def same(self, conn: Connection, jobs: Sequence[NewJob]) -> dict[int, str]:
+        """Which of these first jobs need not be started, because a chain with their key stands for them.
+
+        Whoever starts a chain with one of these keys waits for the end of this transaction.
+
+        Returns:
+            The chains that stand for them, by their place among the jobs: chains that exist, or others of the jobs.
+        """
+        keyed = {place: (job, job.key) for place, job in enumerate(jobs) if job.key is not None}
+        if not keyed:
+            return {}
+        self.lock_keys(conn, sorted({(job.type_name, key.text) for job, key in keyed.values()}))
+        excluded = json.dumps([{"place": place, "id": id_} for place, (_, key) in keyed.items() for id_ in key.exclude])
+        found: dict[int, str] = {}
+        for scope, statement in (("incomplete", sql.OPEN_WITH_KEY), ("any", sql.ANY_WITH_KEY)):
+            keys = [key_row(place, job, key) for place, (job, key) in keyed.items() if key.scope == scope]
+            if keys:
+                parameters = {"keys": json.dumps(keys), "excluded": excluded}
+                found.update((place, id_) for place, id_ in self.run(conn, statement, parameters) if id_ is not None)
+        made: dict[tuple[str, str], str] = {}
+        for place, (job, key) in keyed.items():
+            id_ = made.get((job.type_name, key.text))
+            if id_ is not None and id_ not in key.exclude:
+                found[place] = id_
+            elif place not in found:
+                made[job.type_name, key.text] = job.id
+        return found
 
     def _rows(self, conn: Connection, jobs: Sequence[NewJob], open_chains: Mapping[str, Locked]) -> list[JsonRow]:
         """Jobs, whose blockers are locked as far as they are open, as rows of a parameter."""
@@ -250,6 +285,7 @@ class Store(Database):
         inserted: dict[str, JsonRow] = {}
         if next_jobs:
             rows = self._rows(conn, next_jobs, locked)
+            _refuse_twice(next_jobs)
             _refuse_taken(next_jobs, {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(rows)})})
             self._insert_blockers(conn, next_jobs)
             inserted = {row["chain_id"]: row for row in rows}
@@ -370,11 +406,19 @@ class Store(Database):
 
 
 def _refuse_taken(jobs: Sequence[NewJob], inserted: Collection[str]) -> None:
-    """Refuse jobs of which some were not inserted, because their ids were taken before, or by one another."""
+    """Refuse jobs of which some were not inserted, because their ids were taken."""
     if len(inserted) < len(jobs):
-        ids = [job.id for job in jobs]
-        taken = next(id_ for index, id_ in enumerate(ids) if id_ not in inserted or id_ in ids[:index])
+        taken = next(job.id for job in jobs if job.id not in inserted)
         raise DuplicateIdError(f"the id {taken} is taken", id=taken)
+
+
+def _refuse_twice(jobs: Sequence[NewJob]) -> None:
+    """Refuse jobs of which two have one id."""
+    found: set[str] = set()
+    for job in jobs:
+        if job.id in found:
+            raise DuplicateIdError(f"the id {job.id} is given twice", id=job.id)
+        found.add(job.id)
 
 
 def is_held(locked: Locked | None, held: Held) -> bool:

@@ -54,6 +54,7 @@ current = Table(
     Column("worker", Text),
     Column("leased_until", Timestamp),
     Column("last_error", Text),
+    Column("dedup_key", Text),
 )
 
 settled = Table(

@@ -82,7 +82,8 @@ def test_lists(call: Callable[..., Result], contract: dict, command: str, headin
 def test_start_complete_wait_migrate(call: Callable[..., Result], contract: dict):
     """The documents of start, complete, wait and migrate have exactly the fields that are written down."""
     started = call("start", "a", "--json").json
-    assert list(started) == contract["Chain"][0]
+    assert list(started) == contract["Chain"][0] + contract["Started chain"][0]
+    assert started["deduplicated"] is False
     completed = call("complete", started["id"], "--output", "[1]", "--json").json
     assert list(completed) == contract["Chain"][0]
     assert (completed["status"], completed["output"]) == ("completed", [1])

@@ -36,7 +36,8 @@ def publish(job: Job): ...
 
 # what is called, the exit code, and what stderr says
 BAD = [
-    (("start",), 2, "missing argument 'TYPE'; see 'jobctl start --help'"),
+    (("start",), 2, "a chain has a type: give TYPE, or --batch FILE"),
+    (("complete",), 2, "missing argument 'ID'; see 'jobctl complete --help'"),
     (("start", "a", "b"), 2, "unexpected extra argument"),
     (("start", "a", "--inptu", "1"), 2, "no such option: --inptu; did you mean --input"),
     (("start", "a", "--priority"), 2, "requires an argument"),

@@ -129,6 +129,7 @@ def test_examples_run(call: Callable[..., Result], here, monkeypatch: pytest.Mon
     (here / "mymod.py").write_text(f"from jobctl import processor\n{module}")
     (here / "handlers.py").write_text("from jobctl import processor\n@processor('import')\ndef f(job): ...\n")
     (here / "rows.json").write_text("[]")
+    (here / "images.jsonl").write_text('{"input": 1}\n')
     monkeypatch.syspath_prepend(here)
     count = 0
     for each in COMMANDS:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from working import claim, completed, continued, run, settle, with_outcome
 
-from jobctl import Client, Job, Status, processor
+from jobctl import Client, Job, NewChain, Status, processor
 from jobctl.codecs import MAX_DEPTH, decode_json, encode_json
 from jobctl.errors import DuplicateIdError, InvalidDataError, NotFoundError, UsageError
 from jobctl.ids import new_id
@@ -310,3 +310,57 @@ def test_own_id_is_no_blocker(client):
     with pytest.raises(UsageError, match=f"the chain {own} cannot wait for itself"):
         client.start("c", id=own, blocked_by=[own])
     assert client.list_chains().items == ()
+
+
+def test_many_at_once(client):
+    """Many chains of different types start in one call, in the order given, each as it was asked for."""
+    blocker = client.start("first")
+    wanted = new_id()
+    chains = client.start_many(
+        [
+            NewChain("a", {"n": 1}, priority=5),
+            NewChain("b", [2], after="1h"),
+            NewChain("a", 3, blocked_by=[blocker.id], id=wanted),
+            NewChain("c", at=datetime(1999, 1, 1, tzinfo=UTC)),
+        ]
+    )
+    assert [(each.type_name, each.input) for each in chains] == [("a", {"n": 1}), ("b", [2]), ("a", 3), ("c", None)]
+    assert [each.status.value for each in chains] == ["ready", "scheduled", "blocked", "ready"]
+    assert chains[2].id == wanted
+    assert chains[0].priority == 5
+    assert chains == [client.get(each.id) for each in chains]
+
+
+def test_empty_batch(client):
+    """A batch with nothing in it is fine."""
+    assert client.start_many([]) == []
+
+
+def test_batch_is_one_statement(client):
+    """A thousand chains without keys and blockers take one statement."""
+    statements = []
+    run_ = type(client.store).run
+
+    def counted(self, conn, statement, parameters):
+        statements.append(statement)
+        return run_(self, conn, statement, parameters)
+
+    client.start("warm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(client.store), "run", counted)
+        chains = client.start_many(NewChain("a", number) for number in range(1000))
+    assert [each.input for each in chains] == list(range(1000))
+    assert len(statements) == (1 if client.store.dialect == "postgresql" else 2)
+
+
+def test_batch_is_all_or_nothing(client):
+    """An id that is taken, or given twice, refuses the whole batch."""
+    taken = client.start("a")
+    twice = new_id()
+    with pytest.raises(DuplicateIdError, match=taken.id):
+        client.start_many([NewChain("a"), NewChain("a", id=taken.id)])
+    with pytest.raises(DuplicateIdError, match=twice):
+        client.start_many([NewChain("a", id=twice), NewChain("b"), NewChain("c", id=twice)])
+    with pytest.raises(NotFoundError):
+        client.start_many([NewChain("a"), NewChain("b", blocked_by=[new_id()])])
+    assert [each.id for each in client.list_chains().items] == [taken.id]

@@ -10,10 +10,11 @@ from support import InThread, eventually
 from working import claim, completed, continued, run, settle, with_outcome
 
 from jobctl import Status
-from jobctl.client import WAIT_POLL, require_completed
+from jobctl.client import require_completed
 from jobctl.errors import NotFoundError, UnsuccessfulError, UsageError, WaitTimeoutError
 from jobctl.ids import new_id
 from jobctl.storage.records import Complete, Retry
+from jobctl.waiting import POLL_SECONDS
 
 
 def test_closed_already(client, store):
@@ -52,7 +53,7 @@ def test_closed_meanwhile(client, store, open_client, database_url, outcome, sta
     settled_at = time.monotonic()
     found, returned_at = waiting.result()
     assert found[chain.id].status is status
-    assert returned_at - settled_at < WAIT_POLL / 2
+    assert returned_at - settled_at < POLL_SECONDS / 2
 
 
 def _until_it_waits(store, waiting):

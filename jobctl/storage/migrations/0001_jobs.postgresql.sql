@@ -41,6 +41,7 @@ CREATE TABLE jobctl_current (
     worker       text,                            -- whose claim it is
     leased_until timestamptz,
     last_error   text,
+    dedup_key    text,
     CONSTRAINT jobctl_current_status CHECK (status IN ('blocked', 'pending', 'running', 'failed')),
     CONSTRAINT jobctl_current_lease CHECK (
         (status = 'running') = (lease IS NOT NULL) AND (lease IS NULL) = (leased_until IS NULL))
@@ -54,6 +55,8 @@ CREATE INDEX jobctl_current_claim ON jobctl_current (type_name, priority, schedu
 CREATE INDEX jobctl_current_lease ON jobctl_current (leased_until) WHERE status = 'running';
 
 -- Lists of what waits for something or somebody.
+CREATE INDEX jobctl_current_dedup ON jobctl_current (dedup_key) WHERE dedup_key IS NOT NULL;
+
 CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id) WHERE status IN ('blocked', 'failed');
 
 -- What came of a job. The row of a chain's last job is what came of the chain.

@@ -34,6 +34,7 @@ CREATE TABLE jobctl_current (
     worker       TEXT,
     leased_until INTEGER,
     last_error   TEXT,
+    dedup_key    TEXT,
     CONSTRAINT jobctl_current_status CHECK (status IN ('blocked', 'pending', 'running', 'failed')),
     CONSTRAINT jobctl_current_lease CHECK (
         (status = 'running') = (lease IS NOT NULL) AND (lease IS NULL) = (leased_until IS NULL))
@@ -43,6 +44,8 @@ CREATE INDEX jobctl_current_claim ON jobctl_current (type_name, priority, schedu
     WHERE status = 'pending';
 
 CREATE INDEX jobctl_current_lease ON jobctl_current (leased_until) WHERE status = 'running';
+
+CREATE INDEX jobctl_current_dedup ON jobctl_current (dedup_key) WHERE dedup_key IS NOT NULL;
 
 CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id) WHERE status IN ('blocked', 'failed');
 

@@ -1,0 +1,94 @@
+"""Starting chains: from what a caller writes to jobs, and those whose key is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+
+from jobctl.errors import DuplicateKeyError, UsageError
+from jobctl.ids import new_id, require_id, unique_ids
+from jobctl.model import Chain, Key, NewChain, Schedule
+from jobctl.processors import check_type_name, type_name_of
+from jobctl.registry import Registry
+from jobctl.storage import reading
+from jobctl.storage.decoding import chain_of
+from jobctl.storage.records import NewJob
+from jobctl.storage.store import Store
+
+PRIORITIES = range(-1000, 1001)
+
+
+def check_priority(priority: int) -> int:
+    """The priority, if it is one.
+
+    Raises:
+        UsageError: It is out of range.
+    """
+    if priority not in PRIORITIES:
+        raise UsageError(f"a priority of {priority} is out of range: -1000 to 1000")
+    return priority
+
+
+def first_job(processors: Registry, chain: NewChain) -> NewJob:
+    """The first job of a chain that is to be started.
+
+    Raises:
+        UsageError: An argument is not acceptable.
+        InvalidDataError: The input or the type is not.
+    """
+    name = type_name_of(chain.type_name)
+    check_type_name(name, UsageError)
+    chain_id = new_id() if chain.id is None else require_id(chain.id)
+    key = Key(chain.key) if isinstance(chain.key, str) else chain.key
+    return NewJob(
+        id=chain_id,
+        chain_id=chain_id,
+        chain_index=0,
+        chain_type=name,
+        type_name=name,
+        input=processors.encode_input(name, chain.input, starts_chain=True),
+        priority=check_priority(chain.priority),
+        schedule=Schedule.of(chain.after, chain.at),
+        blocked_by=unique_ids(chain.blocked_by),
+        key=key and replace(key, exclude=unique_ids(key.exclude)),
+    )
+
+
+def is_one_statement(jobs: Sequence[NewJob]) -> bool:
+    """Whether to start these takes one statement, which is a transaction by itself.
+
+    Not for several: they may be refused when some are inserted already.
+    """
+    return len(jobs) == 1 and not jobs[0].blocked_by and jobs[0].key is None
+
+
+def start_jobs(store: Store, conn: Connection, jobs: Sequence[NewJob]) -> list[Chain]:
+    """Start chains with these jobs, except those for which another stands; returns the chains in the same order.
+
+    Raises:
+        DuplicateKeyError: One shall not have another in its place.
+        NotFoundError: A blocker does not exist.
+        DuplicateIdError: An id is taken.
+    """
+    same = store.same(conn, jobs)
+    _refuse_same(jobs, same)
+    started = store.start(conn, [job for place, job in enumerate(jobs) if place not in same])
+    chains = {row.id: chain_of(row) for row in started}
+    before = reading.chains(conn, set(same.values()) - chains.keys()) if same else {}
+    found = chains | {id_: chain_of(row) for id_, row in before.items()}
+    return [
+        replace(found[same[place]], deduplicated=True) if place in same else chains[job.id]
+        for place, job in enumerate(jobs)
+    ]
+
+
+def _refuse_same(jobs: Iterable[NewJob], same: dict[int, str]) -> None:
+    for place, job in enumerate(jobs):
+        if job.key is not None and job.key.conflict == "fail" and place in same:
+            raise DuplicateKeyError(
+                f"the key '{job.key.text}' of '{job.type_name}' is taken by the chain {same[place]}",
+                id=same[place],
+                key=job.key.text,
+            )
