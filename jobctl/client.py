@@ -11,16 +11,17 @@ from typing import Any, Self
 
 from sqlalchemy import Connection
 
-from jobctl.codecs import decode_json
+from jobctl import deleting, moving
+from jobctl.acts import Hand
 from jobctl.errors import NotFoundError, UnsuccessfulError
 from jobctl.ids import require_id
-from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Key, ListFilter, NewChain, Page, Schedule, Status
+from jobctl.model import Chain, ChainDetail, Job, Key, ListFilter, NewChain, Page, Schedule, Status
 from jobctl.processors import AnyProcessor, type_name_of
 from jobctl.registry import Registry
-from jobctl.settling import Current, default_actor
+from jobctl.settling import Current
 from jobctl.starting import first_job, is_one_statement, start_jobs
 from jobctl.storage import reading
-from jobctl.storage.decoding import chain_of, job_of
+from jobctl.storage.decoding import chain_of, detail_of, job_of
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.open import open_store
 from jobctl.storage.records import JobRow
@@ -185,8 +186,7 @@ class Client:
                 row,
                 waits_for,
                 force=force,
-                actor=actor or default_actor(),
-                note=note,
+                hand=Hand.of(actor, note),
             )
             current.check(wanted, None if expect is None else type_name_of(expect))
             yield current
@@ -200,6 +200,82 @@ class Client:
         if row is None:
             raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
         return row
+
+    # --- moving and deleting -------------------------------------------------------------------------------------
+
+    def trigger(
+        self,
+        ids: Iterable[str],
+        *,
+        actor: str | None = None,
+        note: str | None = None,
+        conn: Connection | None = None,
+    ) -> list[Job[Any]]:
+        """Have scheduled jobs run now, the first given first; all or none.
+
+        Args:
+            ids: Chains, or jobs that must still be their chains' current ones.
+            actor: Who, for the history; user@host unless given.
+            note: Why, for the history.
+            conn: The caller's transaction.
+
+        Returns:
+            The jobs, in the order given.
+
+        Raises:
+            NotFoundError: One does not exist.
+            AlreadySettledError: One is closed, or not its chain's current job any more.
+            NotWaitingError: One is neither scheduled nor ready.
+        """
+        store = self._ready()
+        with store.on(conn) as on, _savepoint(on, needed=conn is not None):
+            return moving.trigger(store, on, ids, Hand.of(actor, note))
+
+    def reschedule(
+        self,
+        ids: Iterable[str],
+        *,
+        after: timedelta | str | None = None,
+        at: datetime | None = None,
+        priority: int | None = None,
+        actor: str | None = None,
+        note: str | None = None,
+        conn: Connection | None = None,
+    ) -> list[Job[Any]]:
+        """Move scheduled or ready jobs to another time, another priority, or both; all or none. See trigger."""
+        schedule = None if after is None and at is None else Schedule.of(after, at)
+        store = self._ready()
+        with store.on(conn) as on, _savepoint(on, needed=conn is not None):
+            return moving.reschedule(store, on, ids, schedule, priority, Hand.of(actor, note))
+
+    def delete(
+        self,
+        chain_ids: Iterable[str],
+        *,
+        cascade: bool = False,
+        actor: str | None = None,
+        note: str | None = None,
+        conn: Connection | None = None,
+    ) -> list[str]:
+        """Delete chains with all that belongs to them. A worker that is on one is told.
+
+        Args:
+            chain_ids: The chains. Of several, those that do not exist are passed over.
+            cascade: With all chains that they wait or waited for, and that those do.
+            actor: Who, for the history, which stays.
+            note: Why, for the history.
+            conn: The caller's transaction.
+
+        Returns:
+            What was deleted.
+
+        Raises:
+            NotFoundError: The only one given does not exist.
+            ReferencedError: An open chain that is not deleted too waits for one.
+        """
+        store = self._ready()
+        with store.on(conn) as on, _savepoint(on, needed=conn is not None):
+            return deleting.delete(store, on, chain_ids, Hand.of(actor, note), cascade=cascade)
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -238,14 +314,7 @@ class Client:
                 found = None if job is None else reading.detail(on, job.chain_id)
         if found is None:
             raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
-        return ChainDetail(
-            chain=chain_of(found.chain),
-            jobs=tuple(job_of(row, found.blocker_ids) for row in found.jobs),
-            blockers={id_: chain_of(row) for id_, row in found.blockers.items()},
-            dependents=tuple(job_of(row, found.blocker_ids) for row in found.dependents),
-            errors=tuple(AttemptError(*row) for row in found.errors),
-            history=tuple(_act(row) for row in found.acts),
-        )
+        return detail_of(found)
 
     def list_chains(self, wanted: ListFilter = EVERYTHING, *, conn: Connection | None = None) -> Page[Chain]:
         """A page of chains, by the time they were started."""
@@ -311,11 +380,6 @@ def _savepoint(conn: Connection, *, needed: bool) -> Iterator[None]:
         return
     with conn.begin_nested():
         yield
-
-
-def _act(row: tuple[Any, ...]) -> Act:
-    *facts, details = row
-    return Act(*facts, details=decode_json(details))  # type: ignore[misc]
 
 
 def _checked(wanted: ListFilter) -> ListFilter:

@@ -12,6 +12,8 @@
         BlockedError                4  the job still waits for other chains
         DuplicateIdError            4  the id is taken
         DuplicateKeyError           4  the key is taken
+        NotWaitingError             4  the job is neither scheduled nor ready
+        ReferencedError             4  others wait for the chain
         AttemptLostError            4  the attempt no longer holds its job
       InvalidDataError              5  input or output is not acceptable
       SchemaError                   6  the database's schema does not fit this version
@@ -113,6 +115,24 @@ class DuplicateKeyError(ConflictError):
         super().__init__(message)
         self.id = id
         self.key = key
+
+
+class NotWaitingError(ConflictError):
+    """The job is neither scheduled nor ready: it cannot be moved in time."""
+
+    def __init__(self, message: str, *, id: str, status: str) -> None:  # noqa: A002 - as above
+        super().__init__(message)
+        self.id = id
+        self.status = status
+
+
+class ReferencedError(ConflictError):
+    """Other chains wait for the chain."""
+
+    def __init__(self, message: str, *, id: str, waiting: list[str]) -> None:  # noqa: A002 - as above
+        super().__init__(message)
+        self.id = id
+        self.waiting = waiting
 
 
 class AttemptLostError(ConflictError):

@@ -294,7 +294,7 @@ class Act:
     Attributes:
         job_id: The job that was current then.
         at: When.
-        action: ``complete`` or ``continue``.
+        action: ``complete``, ``continue``, ``trigger``, ``reschedule`` or ``delete``.
         actor: Who.
         origin: From which host.
         note: Why, in their words.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from jobctl.acts import Hand
 from jobctl.codecs import decode_json
 from jobctl.errors import (
     AlreadySettledError,
@@ -46,16 +45,14 @@ class Current:
         waits_for: tuple[str, ...],
         *,
         force: bool,
-        actor: str,
-        note: str | None,
+        hand: Hand,
     ) -> None:
         self._store = store
         self._conn = conn
         self._processors = processors
         self._row = row
         self._force = force
-        self._actor = actor
-        self._note = note
+        self._hand = hand
         self.job = job_of(row, {row.id: waits_for})
 
     def check(self, wanted: str, expect: str | None) -> None:
@@ -147,24 +144,7 @@ class Current:
         with self._conn.begin_nested():  # all or nothing: the caller may catch what this raises, and go on
             settled = self._store.settle(self._conn, [Settlement(held, outcome)])
             self._store.notify(self._conn, settled.told)
-            self._store.record_act(
-                self._conn,
-                chain_id=before.chain_id,
-                job_id=before.id,
-                action=action,
-                actor=self._actor,
-                origin=socket.gethostname(),
-                note=self._note,
-                details={**details, "status": before.status},
-            )
+            act = self._hand.act(action, before.chain_id, before.id, {**details, "status": before.status})
+            self._store.record(self._conn, [act])
         if before.lease is not None:
             self._store.notify(self._conn, {LOST: [before.id]})
-
-
-def default_actor() -> str:
-    """Who acts when nobody says: user@host."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user that nothing names
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"

@@ -12,7 +12,7 @@ from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.model import Chain, Key, NewChain, Schedule
 from jobctl.processors import check_type_name, type_name_of
 from jobctl.registry import Registry
-from jobctl.storage import reading
+from jobctl.storage import keys, reading
 from jobctl.storage.decoding import chain_of
 from jobctl.storage.records import NewJob
 from jobctl.storage.store import Store
@@ -72,7 +72,7 @@ def start_jobs(store: Store, conn: Connection, jobs: Sequence[NewJob]) -> list[C
         NotFoundError: A blocker does not exist.
         DuplicateIdError: An id is taken.
     """
-    same = store.same(conn, jobs)
+    same = keys.same(store, conn, jobs)
     _refuse_same(jobs, same)
     started = store.start(conn, [job for place, job in enumerate(jobs) if place not in same])
     chains = {row.id: chain_of(row) for row in started}

@@ -9,7 +9,7 @@ import typer
 from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document
-from jobctl.cli.options import After, At, BlockedBy, Json, Processors
+from jobctl.cli.options import Actor, After, At, BlockedBy, Json, Note, Processors
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
@@ -42,10 +42,8 @@ def complete(
     expect: Annotated[
         str | None, typer.Option("--expect", metavar="TYPE", help="Only if the chain is at this type; else exit 4.")
     ] = None,
-    actor: Annotated[
-        str | None, typer.Option("--actor", metavar="WHO", help="Who does it, for the history; else user@host.")
-    ] = None,
-    note: Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, for the history.")] = None,
+    actor: Actor = None,
+    note: Note = None,
     force: Annotated[bool, typer.Option("--force", help="Even if the job still waits for other chains.")] = False,
     processors: Processors = None,
     json: Json = False,

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, demo, listing, schema, show, start, wait, worker
+from jobctl.cli import complete, demo, edit, listing, schema, show, start, wait, worker
 from jobctl.cli.command import Command, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
@@ -28,6 +28,9 @@ COMMANDS: tuple[Command, ...] = (
     start.start,
     worker.worker,
     complete.complete,
+    edit.trigger,
+    edit.reschedule,
+    edit.delete,
     listing.list_,
     listing.jobs,
     show.show,

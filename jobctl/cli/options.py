@@ -84,6 +84,14 @@ Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="DURATION", help="Give up after so long, with exit code 124.")
 ]
 
+Ids = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Chains, or jobs that must still be their chains' current ones.")
+]
+Actor = Annotated[
+    str | None, typer.Option("--actor", metavar="WHO", help="Who does it, for the history; else user@host.")
+]
+Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, for the history.")]
+
 OfType = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")]
 Statuses = Annotated[
     list[str] | None,

@@ -41,7 +41,7 @@ def show(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Show a chain with its jobs, attempts, errors and who settled it.
+    """Show a chain with its jobs, errors and history.
 
     With --watch off a terminal, every change prints a new block, or with --json a new line.
     """

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobctl.codecs import decode_json
-from jobctl.model import Chain, Job, LostReason, Status
+from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, LostReason, Status
+from jobctl.storage.reading import Detail
 from jobctl.storage.records import ChainRow, Held, JobRow
 
 
@@ -70,3 +71,20 @@ def lost_reason(state: tuple[str, str | None] | None) -> LostReason:
 def held_of(row: JobRow) -> Held:
     """A claimed job, as whoever settles it must show it."""
     return Held(row.id, row.chain_id, row.type_name, row.lease, row.worker, row.attempt)
+
+
+def detail_of(found: Detail) -> ChainDetail:
+    """All that is known of a chain."""
+    return ChainDetail(
+        chain=chain_of(found.chain),
+        jobs=tuple(job_of(row, found.blocker_ids) for row in found.jobs),
+        blockers={id_: chain_of(row) for id_, row in found.blockers.items()},
+        dependents=tuple(job_of(row, found.blocker_ids) for row in found.dependents),
+        errors=tuple(AttemptError(*row) for row in found.errors),
+        history=tuple(_act(row) for row in found.acts),
+    )
+
+
+def _act(row: tuple[Any, ...]) -> Act:
+    *facts, details = row
+    return Act(*facts, details=decode_json(details))  # type: ignore[misc]

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
 from jobctl.model import Key, Schedule
-from jobctl.storage.records import ChainRow, Complete, Held, Locked, NewJob, Outcome, Postpone, Retry, Settlement
+from jobctl.storage.records import (
+    ChainRow,
+    Complete,
+    Held,
+    Locked,
+    NewAct,
+    NewJob,
+    Outcome,
+    Postpone,
+    Retry,
+    Settlement,
+)
 
 JsonRow = dict[str, Any]
 
@@ -112,6 +124,11 @@ def move_row(outcome: Outcome, before: Locked, successor: JsonRow | None) -> Jso
         case Postpone(schedule):
             again |= {"attempt": before.attempt - 1, **schedule_row(schedule)}
     return again
+
+
+def act_row(act: NewAct) -> JsonRow:
+    """Something done by hand."""
+    return asdict(act)
 
 
 def failure_row(held: Held, text: str) -> JsonRow:

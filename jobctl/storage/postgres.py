@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.errors import error_from_result
+from psycopg.errors import ForeignKeyViolation, error_from_result
 from psycopg.pq import Escaping, ExecStatus
 from psycopg.pq.abc import PGresult
 from sqlalchemy import (
@@ -36,7 +36,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.exc import DBAPIError
 
-from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
+from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Watch
@@ -44,7 +44,7 @@ from jobctl.storage.parameters import JsonRow, type_rows
 from jobctl.storage.records import WORK, Complete, JobRow, Locked, Settled, Settlement
 from jobctl.storage.spelling import among, now, rows
 from jobctl.storage.store import Store
-from jobctl.storage.tables import current, job
+from jobctl.storage.tables import current, job, metadata
 
 CONNECT_TIMEOUT = 10
 """Seconds that a connection may take, unless the URL or PGCONNECT_TIMEOUT says."""
@@ -148,6 +148,9 @@ _UNAVAILABLE = ("08", "53", "57P", "58")
 _TRY_AGAIN = ("55P03", "40P01", "40001", "57014", "25P03", "25P04")
 
 
+_OWN_TABLES = frozenset(metadata.tables)
+
+
 class PostgresStore(Store):
     """A store on PostgreSQL 14 or later."""
 
@@ -188,6 +191,8 @@ class PostgresStore(Store):
             )
         if state is not None and state.startswith(_UNAVAILABLE):
             return DatabaseUnavailableError(f"{unavailable}; check the server's log, and try again")
+        if isinstance(cause, ForeignKeyViolation) and cause.diag.table_name in _OWN_TABLES:
+            return ConflictError("a chain to wait for was deleted at the same moment")
         if state in _TRY_AGAIN:
             return LockTimeoutError(f"the database {self.label} is busy, try again: {reason}")
         return None

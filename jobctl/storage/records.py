@@ -127,6 +127,19 @@ class Continue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class NewAct:
+    """Something done to a chain by hand, for the history; details are JSON text."""
+
+    chain_id: str
+    job_id: str
+    action: str
+    actor: str
+    origin: str
+    note: str | None
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
 class Retry:
     """The attempt failed; the job is due again after some seconds, or waits for a person when there are none."""
 

@@ -11,8 +11,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
-    and_,
-    bindparam,
     case,
     delete,
     exists,
@@ -20,7 +18,6 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
-    or_,
     select,
     text,
     true,
@@ -31,7 +28,6 @@ from jobctl.model import Status
 from jobctl.storage.spelling import (
     among,
     as_json,
-    as_text,
     instant,
     later,
     latest,
@@ -153,38 +149,6 @@ def new_current(made: Any) -> Select[Any]:
     ).join_from(_new, made, made.c.id == _new.c.id)
 
 
-# --- deduplication -----------------------------------------------------------------------------------------------
-
-KEYS = rows("keys", place="int", type_name="text", dedup_key="text", seconds="number")
-"""A parameter of keys; seconds: only chains that were started so many seconds ago or less."""
-
-_excluded = rows("excluded", place="int", id="id")
-_young = or_(KEYS.c.seconds.is_(None), job.c.created_at >= later(now(), -KEYS.c.seconds))
-_not_excluded = ~exists(
-    select(literal_column("1")).where(_excluded.c.place == KEYS.c.place, _excluded.c.id == job.c.id)
-)
-
-OPEN_WITH_KEY = (
-    select(KEYS.c.place, job.c.id)
-    .join_from(KEYS, current, matching(current.c.dedup_key, KEYS.c.dedup_key))
-    .join(job, and_(job.c.id == current.c.chain_id, job.c.type_name == KEYS.c.type_name))
-    .where(_young, _not_excluded)
-    .order_by(job.c.created_at, job.c.id)
-)
-"""The open chains of these types with these keys, the newest last."""
-
-_newest_with_key = (
-    select(job.c.id)
-    .where(job.c.type_name == KEYS.c.type_name, job.c.dedup_key == KEYS.c.dedup_key, _young, _not_excluded)
-    .order_by(job.c.created_at.desc(), job.c.id.desc())
-    .limit(literal_column("1"))
-    .correlate(KEYS)
-    .scalar_subquery()
-)
-
-ANY_WITH_KEY = select(KEYS.c.place, as_text(_newest_with_key))
-"""The newest chain of each of these types with these keys, or null."""
-
 _edges = rows("edges", job_id="id", position="int", chain_id="id")
 
 INSERT_BLOCKERS = insert(blocker).from_select(
@@ -287,17 +251,19 @@ INSERT_ERRORS = insert(error).from_select(
     select(_failure.c.job_id, _failure.c.attempt, now(), _failure.c.worker, _failure.c.error),
 )
 
-INSERT_ACT = insert(act).from_select(
+_act = rows("acts", chain_id="id", job_id="id", action="text", actor="text", origin="text", note="text", details="text")
+
+INSERT_ACTS = insert(act).from_select(
     ["chain_id", "job_id", "at", "action", "actor", "origin", "note", "details"],
     select(
-        bindparam("chain_id", type_=act.c.chain_id.type),
-        bindparam("job_id", type_=act.c.job_id.type),
+        _act.c.chain_id,
+        _act.c.job_id,
         now(),
-        bindparam("action", type_=act.c.action.type),
-        bindparam("actor", type_=act.c.actor.type),
-        bindparam("origin", type_=act.c.origin.type),
-        bindparam("note", type_=act.c.note.type),
-        as_json(bindparam("details", type_=act.c.note.type)),
+        _act.c.action,
+        _act.c.actor,
+        _act.c.origin,
+        _act.c.note,
+        as_json(_act.c.details),
     ),
 )
 

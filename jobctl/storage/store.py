@@ -21,10 +21,10 @@ from jobctl.storage import statements as sql
 from jobctl.storage.database import Database
 from jobctl.storage.parameters import (
     JsonRow,
+    act_row,
     failure_row,
     held_rows,
     id_rows,
-    key_row,
     move_row,
     new_job_row,
     result_row,
@@ -40,6 +40,7 @@ from jobctl.storage.records import (
     Held,
     JobRow,
     Locked,
+    NewAct,
     NewJob,
     Reaped,
     Retry,
@@ -175,34 +176,6 @@ class Store(Database):
         self._insert_blockers(conn, jobs)
         return [started_row(job, row, *made[job.id]) for job, row in zip(jobs, rows, strict=True)]
 
-    def same(self, conn: Connection, jobs: Sequence[NewJob]) -> dict[int, str]:
-        """Which of these first jobs need not be started, because a chain with their key stands for them.
-
-        Whoever starts a chain with one of these keys waits for the end of this transaction.
-
-        Returns:
-            The chains that stand for them, by their place among the jobs: chains that exist, or others of the jobs.
-        """
-        keyed = {place: (job, job.key) for place, job in enumerate(jobs) if job.key is not None}
-        if not keyed:
-            return {}
-        self.lock_keys(conn, sorted({(job.type_name, key.text) for job, key in keyed.values()}))
-        excluded = json.dumps([{"place": place, "id": id_} for place, (_, key) in keyed.items() for id_ in key.exclude])
-        found: dict[int, str] = {}
-        for scope, statement in (("incomplete", sql.OPEN_WITH_KEY), ("any", sql.ANY_WITH_KEY)):
-            keys = [key_row(place, job, key) for place, (job, key) in keyed.items() if key.scope == scope]
-            if keys:
-                parameters = {"keys": json.dumps(keys), "excluded": excluded}
-                found.update((place, id_) for place, id_ in self.run(conn, statement, parameters) if id_ is not None)
-        made: dict[tuple[str, str], str] = {}
-        for place, (job, key) in keyed.items():
-            id_ = made.get((job.type_name, key.text))
-            if id_ is not None and id_ not in key.exclude:
-                found[place] = id_
-            elif place not in found:
-                made[job.type_name, key.text] = job.id
-        return found
-
     def _rows(self, conn: Connection, jobs: Sequence[NewJob], open_chains: Mapping[str, Locked]) -> list[JsonRow]:
         """Jobs, whose blockers are locked as far as they are open, as rows of a parameter."""
         for job in jobs:
@@ -213,11 +186,12 @@ class Store(Database):
         return [new_job_row(job, "blocked" if waited_for.intersection(job.blocked_by) else "pending") for job in jobs]
 
     def _insert_blockers(self, conn: Connection, jobs: Sequence[NewJob]) -> None:
-        edges = [
+        edges: list[JsonRow] = [
             {"job_id": job.id, "position": position, "chain_id": chain_id}
             for job in jobs
             for position, chain_id in enumerate(job.blocked_by)
         ]
+        edges.sort(key=lambda edge: edge["chain_id"])  # the foreign keys lock these chains' roots, in the common order
         if edges:
             self.run(conn, sql.INSERT_BLOCKERS, {"edges": json.dumps(edges)})
 
@@ -312,32 +286,9 @@ class Store(Database):
             return set()
         return {type_name for (type_name,) in self.run(conn, sql.UNBLOCK, {"ids": id_rows(waiting)})}
 
-    def record_act(
-        self,
-        conn: Connection,
-        *,
-        chain_id: str,
-        job_id: str,
-        action: str,
-        actor: str,
-        origin: str,
-        note: str | None,
-        details: Mapping[str, Any],
-    ) -> None:
+    def record(self, conn: Connection, acts: Sequence[NewAct]) -> None:
         """Keep what was done by hand, and who did it."""
-        self.run(
-            conn,
-            sql.INSERT_ACT,
-            {
-                "chain_id": chain_id,
-                "job_id": job_id,
-                "action": action,
-                "actor": actor,
-                "origin": origin,
-                "note": note,
-                "details": json.dumps(details),
-            },
-        )
+        self.run(conn, sql.INSERT_ACTS, {"acts": json.dumps([act_row(each) for each in acts])})
 
     # --- leases --------------------------------------------------------------------------------------------------
 

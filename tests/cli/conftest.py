@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,9 +25,18 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "workplace"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    before = set(sys.modules)
     yield folder
+    for module in [each for each in set(sys.modules) - before if _is_in(folder, each)]:
+        del sys.modules[module]
     monkeypatch.undo()
     time.tzset()
+
+
+def _is_in(folder: Path, module: str) -> bool:
+    """Whether the module was imported from the folder, as a processor module is."""
+    file = getattr(sys.modules[module], "__file__", None)
+    return file is not None and Path(file).is_relative_to(folder)
 
 
 @pytest.fixture

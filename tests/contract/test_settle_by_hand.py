@@ -10,6 +10,7 @@ import pytest
 from working import claim, completed, run, settle, with_outcome
 
 from jobctl import Client, Job, Status, processor
+from jobctl.acts import default_actor
 from jobctl.errors import (
     AlreadySettledError,
     BlockedError,
@@ -21,7 +22,6 @@ from jobctl.errors import (
 )
 from jobctl.ids import new_id
 from jobctl.registry import Registry
-from jobctl.settling import default_actor
 from jobctl.storage.queries import ACTS_OF
 from jobctl.storage.records import Retry
 

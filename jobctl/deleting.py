@@ -1,0 +1,68 @@
+"""Deleting chains by hand, never from under one that waits for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Connection
+
+from jobctl.acts import Hand
+from jobctl.errors import NotFoundError, ReferencedError
+from jobctl.ids import unique_ids
+from jobctl.storage import editing, reading
+from jobctl.storage.parameters import id_rows
+from jobctl.storage.records import CLOSED, LOST
+from jobctl.storage.store import Store
+
+MOST_NAMED = 3
+"""How many of the chains that wait an error names in its message; it has all of them as a fact."""
+
+
+def delete(store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand, *, cascade: bool) -> list[str]:
+    """Delete chains; see ``Client.delete``."""
+    wanted = unique_ids(chain_ids)
+    found = reading.chains(conn, wanted)
+    if len(wanted) == 1 and not found:
+        raise NotFoundError(f"there is no chain {wanted[0]}", id=wanted[0])
+    doomed = [each for each in wanted if each in found]
+    if not doomed:
+        return []
+    locked = store.lock(conn, doomed)
+    if cascade:  # a chain may begin to wait for another until it is locked
+        while (more := _with_blockers(store, conn, doomed)) - set(doomed):
+            doomed += sorted(more - set(doomed))
+            locked = store.lock(conn, doomed)
+    ids = id_rows(doomed)
+    store.run(conn, editing.LOCK_ROOTS, {"ids": ids})
+    _refuse_awaited(store, conn, set(doomed))
+    rows = reading.chains(conn, doomed)
+    for statement in editing.DELETE:
+        store.run(conn, statement, {"ids": ids})
+    gone = [each for each in doomed if each in rows]  # without those that somebody else deleted meanwhile
+    store.record(
+        conn,
+        [
+            hand.act("delete", each, rows[each].job_id, {"type": rows[each].type_name, "status": rows[each].status})
+            for each in gone
+        ],
+    )
+    store.notify(conn, {CLOSED: {""}, LOST: {each.job_id for each in locked.values() if each.lease is not None}})
+    return gone
+
+
+def _with_blockers(store: Store, conn: Connection, chain_ids: Iterable[str]) -> set[str]:
+    return {id_ for (id_,) in store.run(conn, editing.WITH_BLOCKERS, {"ids": id_rows(chain_ids)})}
+
+
+def _refuse_awaited(store: Store, conn: Connection, doomed: set[str]) -> None:
+    waiting: dict[str, list[str]] = {}
+    for awaited, by in store.run(conn, editing.WAITING, {"ids": id_rows(doomed)}):
+        if by not in doomed:
+            waiting.setdefault(awaited, []).append(by)
+    for awaited, by in waiting.items():
+        more = f" and {len(by) - MOST_NAMED} more" if len(by) > MOST_NAMED else ""
+        raise ReferencedError(
+            f"the chain {awaited} is waited for by {', '.join(by[:MOST_NAMED])}{more}: delete them too, or first",
+            id=awaited,
+            waiting=by,
+        )
