@@ -9,8 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from jobctl.asking import Key, ListFilter, NewChain, Page
 from jobctl.errors import JobctlError
-from jobctl.model import Backoff, Chain, ChainDetail, Job, Key, ListFilter, LostReason, NewChain, Page, Status
+from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
 from jobctl.processors import Continuation, Defaults, Processor, continue_with, processor, reschedule
 
 if TYPE_CHECKING:

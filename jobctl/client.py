@@ -13,9 +13,11 @@ from sqlalchemy import Connection
 
 from jobctl import deleting, moving
 from jobctl.acts import Hand
-from jobctl.errors import NotFoundError, UnsuccessfulError
+from jobctl.asking import Key, ListFilter, NewChain, Page
+from jobctl.errors import NotFoundError
+from jobctl.finding import of_type, one
 from jobctl.ids import require_id
-from jobctl.model import Chain, ChainDetail, Job, Key, ListFilter, NewChain, Page, Schedule, Status
+from jobctl.model import Chain, ChainDetail, Job, Schedule
 from jobctl.processors import AnyProcessor, type_name_of
 from jobctl.registry import Registry
 from jobctl.settling import Current
@@ -26,7 +28,7 @@ from jobctl.storage.migrate import check_schema
 from jobctl.storage.open import open_store
 from jobctl.storage.records import JobRow
 from jobctl.storage.store import Store
-from jobctl.waiting import one, wait_for
+from jobctl.waiting import wait_for
 
 EVERYTHING = ListFilter()
 
@@ -279,26 +281,32 @@ class Client:
 
     # --- looking -------------------------------------------------------------------------------------------------
 
-    def get(self, chain_id: str, *, conn: Connection | None = None) -> Chain:
+    def get(
+        self, chain_id: str, *, type_name: str | AnyProcessor | None = None, conn: Connection | None = None
+    ) -> Chain:
         """A chain.
 
         Raises:
             NotFoundError: There is none with this id.
+            GuardError: It is not of the type asked for.
         """
         wanted = require_id(chain_id)
         with self._ready().on(conn, read_only=True) as on:
-            return chain_of(one(reading.chains(on, [wanted]), wanted, "chain"))
+            return of_type(chain_of(one(reading.chains(on, [wanted]), wanted, "chain")), type_name)
 
-    def get_job(self, job_id: str, *, conn: Connection | None = None) -> Job[Any]:
+    def get_job(
+        self, job_id: str, *, type_name: str | AnyProcessor | None = None, conn: Connection | None = None
+    ) -> Job[Any]:
         """A job.
 
         Raises:
             NotFoundError: There is none with this id.
+            GuardError: It is not of the type asked for.
         """
         wanted = require_id(job_id)
         with self._ready().on(conn, read_only=True) as on:
             row = one(reading.jobs(on, [wanted]), wanted, "job")
-            return job_of(row, reading.blocker_ids(on, [row]))
+            return of_type(job_of(row, reading.blocker_ids(on, [row])), type_name)
 
     def show(self, id: str, *, conn: Connection | None = None) -> ChainDetail:  # noqa: A002 - as above
         """A chain with its jobs, blockers, dependents, errors and history, by its id or that of any of its jobs.
@@ -359,19 +367,6 @@ class Client:
         return wait_for(self._ready(), wanted, limit, on_closed, cancelled)
 
 
-def require_completed(chain: Chain) -> Chain:
-    """The chain, if it ended with an output.
-
-    Raises:
-        UnsuccessfulError: It failed or was cancelled.
-    """
-    if chain.status is not Status.COMPLETED:
-        _, _, last_line = (chain.last_error or "").rstrip().rpartition("\n")
-        reason = f": {last_line}" if last_line else ""
-        raise UnsuccessfulError(f"the chain {chain.id} is {chain.status}{reason}", id=chain.id, status=chain.status)
-    return chain
-
-
 @contextmanager
 def _savepoint(conn: Connection, *, needed: bool) -> Iterator[None]:
     """In a caller's transaction, undo what this call wrote when it fails, and nothing else."""
@@ -383,4 +378,8 @@ def _savepoint(conn: Connection, *, needed: bool) -> Iterator[None]:
 
 
 def _checked(wanted: ListFilter) -> ListFilter:
-    return wanted if wanted.chain_id is None else replace(wanted, chain_id=require_id(wanted.chain_id))
+    return replace(
+        wanted,
+        chain_id=wanted.chain_id and require_id(wanted.chain_id),
+        job_id=wanted.job_id and require_id(wanted.job_id),
+    )

@@ -13,9 +13,10 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
+from jobctl.asking import check_priority
 from jobctl.attempt import Attempt
 from jobctl.errors import InvalidDataError, TryAgainError
-from jobctl.ids import new_id, unique_ids
+from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.model import Backoff, Job, Schedule, Status, describe_error
 from jobctl.processors import AnyProcessor, Continuation, Mode, Rescheduled, check_type_name
 from jobctl.registry import Registry
@@ -136,13 +137,13 @@ class Handling:
         row = attempt.row
         return Continue(
             NewJob(
-                id=new_id(),
+                id=new_id() if value.id is None else require_id(value.id),
                 chain_id=row.chain_id,
                 chain_index=row.chain_index + 1,
                 chain_type=row.chain_type,
                 type_name=name,
                 input=self._registry.encode_continuation(name, value.input),
-                priority=row.priority,
+                priority=row.priority if value.priority is None else check_priority(value.priority),
                 schedule=value.schedule,
                 blocked_by=unique_ids(value.blocked_by),
             )

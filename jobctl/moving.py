@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl.acts import Hand
+from jobctl.asking import check_priority
 from jobctl.errors import AlreadySettledError, NotFoundError, NotWaitingError, UsageError
 from jobctl.ids import unique_ids
 from jobctl.model import Job, Schedule, Status
-from jobctl.starting import check_priority
 from jobctl.storage import editing, reading
 from jobctl.storage.decoding import job_of
 from jobctl.storage.parameters import JsonRow, schedule_row

@@ -38,6 +38,8 @@ class Continuation:
     input: Any
     schedule: Schedule
     blocked_by: tuple[str, ...] = ()
+    priority: int | None = None
+    id: str | None = None
 
 
 class Rescheduled(BaseException):
@@ -175,6 +177,8 @@ def continue_with(
     after: timedelta | str | None = None,
     at: datetime | None = None,
     blocked_by: Sequence[str] = (),
+    priority: int | None = None,
+    id: str | None = None,  # noqa: A002 - as above
 ) -> Continuation:
     """What a handler returns to hand over to the next job of its chain.
 
@@ -184,8 +188,10 @@ def continue_with(
         after: A delay before it is due.
         at: The time it is due.
         blocked_by: Ids of the chains that must complete first.
+        priority: Its priority; None: that of the job before it.
+        id: An id of the caller's own, a UUID.
     """
-    return Continuation(type_name_of(successor), input, Schedule.of(after, at), tuple(blocked_by))
+    return Continuation(type_name_of(successor), input, Schedule.of(after, at), tuple(blocked_by), priority, id)
 
 
 def reschedule(*, after: timedelta | str | None = None, at: datetime | None = None) -> NoReturn:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl.acts import Hand
+from jobctl.asking import check_priority
 from jobctl.codecs import decode_json
 from jobctl.errors import (
     AlreadySettledError,
@@ -19,7 +20,7 @@ from jobctl.errors import (
     InvalidDataError,
     UsageError,
 )
-from jobctl.ids import new_id, unique_ids
+from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.model import Job, Schedule, Status
 from jobctl.processors import AnyProcessor, check_type_name, type_name_of
 from jobctl.registry import Registry
@@ -97,6 +98,8 @@ class Current:
         after: timedelta | str | None = None,
         at: datetime | None = None,
         blocked_by: Sequence[str] = (),
+        priority: int | None = None,
+        id: str | None = None,  # noqa: A002 - as above
     ) -> Job[Any]:
         """Hand over to a successor, which is then the current job; the same as a handler's continue_with."""
         self._refuse_if_unsettleable()
@@ -105,13 +108,13 @@ class Current:
         self._refuse_undeclared(name)
         before = self._row
         next_job = NewJob(
-            id=new_id(),
+            id=new_id() if id is None else require_id(id),
             chain_id=before.chain_id,
             chain_index=before.chain_index + 1,
             chain_type=before.chain_type,
             type_name=name,
             input=self._processors.encode_input(name, input),
-            priority=before.priority,
+            priority=before.priority if priority is None else check_priority(priority),
             schedule=Schedule.of(after, at),
             blocked_by=unique_ids(blocked_by),
         )

@@ -7,28 +7,16 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
+from jobctl.asking import Key, NewChain, check_priority
 from jobctl.errors import DuplicateKeyError, UsageError
 from jobctl.ids import new_id, require_id, unique_ids
-from jobctl.model import Chain, Key, NewChain, Schedule
+from jobctl.model import Chain, Schedule
 from jobctl.processors import check_type_name, type_name_of
 from jobctl.registry import Registry
 from jobctl.storage import keys, reading
 from jobctl.storage.decoding import chain_of
 from jobctl.storage.records import NewJob
 from jobctl.storage.store import Store
-
-PRIORITIES = range(-1000, 1001)
-
-
-def check_priority(priority: int) -> int:
-    """The priority, if it is one.
-
-    Raises:
-        UsageError: It is out of range.
-    """
-    if priority not in PRIORITIES:
-        raise UsageError(f"a priority of {priority} is out of range: -1000 to 1000")
-    return priority
 
 
 def first_job(processors: Registry, chain: NewChain) -> NewJob:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from jobctl.errors import NotFoundError, WaitTimeoutError
+from jobctl.errors import UnsuccessfulError, WaitTimeoutError
+from jobctl.finding import one
 from jobctl.model import Chain, Status
 from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of
@@ -68,15 +68,17 @@ def _collect(store: Store, wanted: Sequence[str], done: dict[str, Chain], on_clo
             on_closed(chain)
 
 
-def one(rows: Mapping[str, Any], wanted: str, what: str) -> Any:
-    """The row with this id.
+def require_completed(chain: Chain) -> Chain:
+    """The chain, if it ended with an output.
 
     Raises:
-        NotFoundError: There is none.
+        UnsuccessfulError: It failed or was cancelled.
     """
-    if wanted not in rows:
-        raise NotFoundError(f"there is no {what} {wanted}", id=wanted)
-    return rows[wanted]
+    if chain.status is not Status.COMPLETED:
+        _, _, last_line = (chain.last_error or "").rstrip().rpartition("\n")
+        reason = f": {last_line}" if last_line else ""
+        raise UnsuccessfulError(f"the chain {chain.id} is {chain.status}{reason}", id=chain.id, status=chain.status)
+    return chain
 
 
 def _still_open(open_: Sequence[str], awaited: int) -> str:

@@ -11,11 +11,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from jobctl.asking import Key, NewChain
 from jobctl.cli.documents import started_document
 from jobctl.cli.run import Run
 from jobctl.codecs import parse_json
 from jobctl.errors import ConflictError, InvalidDataError, JobctlError, NotFoundError, UsageError
-from jobctl.model import Chain, Key, NewChain
+from jobctl.model import Chain
 
 if TYPE_CHECKING:
     from jobctl.client import Client

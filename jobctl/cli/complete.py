@@ -39,6 +39,12 @@ def complete(
     after: After = None,
     at: At = None,
     blocked_by: BlockedBy = None,
+    priority: Annotated[
+        str | None, typer.Option("--priority", metavar="N", help="The next job's; else that of the current one.")
+    ] = None,
+    next_id: Annotated[
+        str | None, typer.Option("--id", metavar="UUID", help="The next job's id; else a new one.")
+    ] = None,
     expect: Annotated[
         str | None, typer.Option("--expect", metavar="TYPE", help="Only if the chain is at this type; else exit 4.")
     ] = None,
@@ -54,11 +60,21 @@ def complete(
     --continue the next job's id is printed.
     """
     if continue_ is None:
-        _refuse_without_continue({"--input": input_, "--after": after, "--at": at, "--blocked-by": blocked_by})
+        _refuse_without_continue(
+            {
+                "--input": input_,
+                "--after": after,
+                "--at": at,
+                "--blocked-by": blocked_by,
+                "--priority": priority,
+                "--id": next_id,
+            }
+        )
     elif output is not None:
         raise UsageError("--output ends the chain and --continue does not: give one of them")
     value = None if output is None else parse.json_argument("--output", output)
     due = parse.schedule(after, at, run.say)
+    number = None if priority is None else parse.whole("--priority", priority)
     given = None if input_ is None else parse.json_argument("--input", input_)
     # The document is read in the same transaction: afterwards a worker may be further already.
     with (
@@ -71,7 +87,7 @@ def complete(
             current.complete(value)
         else:
             carried = before.input if input_ is None else given
-            current.continue_with(continue_, carried, blocked_by=blocked_by or (), **due)
+            current.continue_with(continue_, carried, blocked_by=blocked_by or (), priority=number, id=next_id, **due)
         chain = client.get(before.chain_id, conn=conn)
     if json:
         run.json(chain_document(chain))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Page
+from jobctl.asking import Page
+from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job
 
 Item = TypeVar("Item")
 

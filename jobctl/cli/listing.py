@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from jobctl.asking import ListFilter, Page
 from jobctl.cli import parse
 from jobctl.cli.command import Command, command
 from jobctl.cli.documents import chain_document, job_document, page_document
 from jobctl.cli.options import (
+    ChainType,
     Cursor,
     Json,
     JsonLines,
     Limit,
     OfChain,
+    OfJob,
     OfType,
     Order,
+    Roots,
     Since,
     Statuses,
     Until,
@@ -23,7 +27,6 @@ from jobctl.cli.options import (
 from jobctl.cli.render import CHAIN_COLUMNS, JOB_COLUMNS, Column, write_list
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
-from jobctl.model import ListFilter, Page
 
 Item = TypeVar("Item")
 
@@ -57,6 +60,9 @@ def _listing(
         since: Since = None,
         until: Until = None,
         chain: OfChain = None,
+        job: OfJob = None,
+        chain_type: ChainType = None,
+        roots: Roots = False,
         limit: Limit = "50",
         cursor: Cursor = None,
         order: Order = "newest",
@@ -71,6 +77,9 @@ def _listing(
             since=parse.ago("--since", since, run.say),
             until=parse.ago("--until", until, run.say),
             chain_id=chain,
+            job_id=job,
+            chain_type=chain_type,
+            roots_only=roots,
             newest_first=parse.one_of("--order", order, ("newest", "oldest")) == "newest",
             limit=parse.whole("--limit", limit, range(1, 1001)),
             cursor=cursor,

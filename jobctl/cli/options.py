@@ -104,6 +104,11 @@ Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Created before this time; 2h: two hours ago.")
 ]
 OfChain = Annotated[str | None, typer.Option("--chain", metavar="CHAIN", help="Only of this chain.")]
+OfJob = Annotated[
+    str | None, typer.Option("--job", metavar="JOB", help="Only this job; in a list of chains, the one it belongs to.")
+]
+ChainType = Annotated[str | None, typer.Option("--chain-type", metavar="TYPE", help="Only of chains of this type.")]
+Roots = Annotated[bool, typer.Option("--roots", help="Without chains that others wait or waited for.")]
 Limit = Annotated[str, typer.Option("--limit", metavar="N", help="At most so many, 1 to 1000.", show_default=True)]
 Cursor = Annotated[
     str | None, typer.Option("--cursor", metavar="CURSOR", help="Where the page before ended, as it said.")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from jobctl.asking import KEY_CONFLICTS, KEY_SCOPES, Key, NewChain
 from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, started_document
@@ -15,7 +16,7 @@ from jobctl.cli.options import After, At, BlockedBy, Json, Processors, Timeout
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
-from jobctl.model import KEY_CONFLICTS, KEY_SCOPES, Chain, Key, NewChain, Status
+from jobctl.model import Chain, Status
 
 
 @command(
@@ -119,7 +120,7 @@ def start(
     elif not wait:
         run.out(chain.id)
     if wait:
-        from jobctl.client import require_completed
+        from jobctl.waiting import require_completed
 
         require_completed(chain)
         if not json:

@@ -57,7 +57,7 @@ def _nothing(_: Chain) -> None:
 
 def _require_completed(chains: list[Chain]) -> None:
     """Say no when a chain failed or was cancelled."""
-    from jobctl.client import require_completed
+    from jobctl.waiting import require_completed
 
     bad = [each for each in chains if each.status is not Status.COMPLETED]
     if len(bad) > 1:

@@ -8,7 +8,8 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from jobctl.model import Key, Schedule
+from jobctl.asking import Key
+from jobctl.model import Schedule
 from jobctl.storage.records import (
     ChainRow,
     Complete,

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Select, and_, literal_column, or_, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Select, and_, exists, literal_column, or_, select, tuple_
 
+from jobctl.asking import ListFilter
 from jobctl.errors import UsageError
 from jobctl.ids import require_id
-from jobctl.model import ListFilter, Status
+from jobctl.model import Status
 from jobctl.storage import queries
 from jobctl.storage import statements as sql
 from jobctl.storage.parameters import id_rows
 from jobctl.storage.records import ChainRow, JobRow
 from jobctl.storage.spelling import now
-from jobctl.storage.tables import current, job, settled
+from jobctl.storage.tables import blocker, current, job, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,13 @@ def list_chains(conn: Connection, wanted: ListFilter) -> tuple[list[ChainRow], s
     statement = queries.CHAINS
     if wanted.chain_id is not None:
         statement = statement.where(queries.root.c.id == wanted.chain_id)
+    if wanted.job_id is not None:
+        chain_id = select(job.c.chain_id).where(job.c.id == wanted.job_id).scalar_subquery()
+        statement = statement.where(queries.root.c.id == chain_id)
+    if wanted.chain_type is not None:
+        statement = statement.where(queries.root.c.type_name == wanted.chain_type)
+    if wanted.roots_only:
+        statement = statement.where(~exists().where(blocker.c.chain_id == queries.root.c.id))
     statement = _narrow(statement, wanted, queries.root)
     found = [ChainRow(*row) for row in conn.execute(statement)]
     return found[: wanted.limit], _cursor(found, wanted)
@@ -103,6 +111,12 @@ def list_jobs(conn: Connection, wanted: ListFilter) -> tuple[list[JobRow], str |
     statement = queries.JOBS
     if wanted.chain_id is not None:
         statement = statement.where(job.c.chain_id == wanted.chain_id)
+    if wanted.job_id is not None:
+        statement = statement.where(job.c.id == wanted.job_id)
+    if wanted.chain_type is not None:
+        statement = statement.where(job.c.chain_type == wanted.chain_type)
+    if wanted.roots_only:
+        statement = statement.where(~exists().where(blocker.c.chain_id == job.c.chain_id))
     statement = _narrow(statement, wanted, job)
     found = [JobRow(*row) for row in conn.execute(statement)]
     return found[: wanted.limit], _cursor(found, wanted)

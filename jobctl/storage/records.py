@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from jobctl.model import NOW, Key, Schedule
+from jobctl.asking import Key
+from jobctl.model import NOW, Schedule
 
 WORK, CLOSED, LOST = "jobctl_work", "jobctl_closed", "jobctl_lost"
 """What other processes are told: jobs of this type wait; a chain closed; this running job was settled by hand."""

@@ -10,9 +10,9 @@ from sqlalchemy import text
 from support import InThread, wait_until_blocked
 
 from jobctl import Client, Key, NewChain, Status
+from jobctl.asking import ListFilter
 from jobctl.errors import DuplicateKeyError, UsageError
 from jobctl.ids import new_id
-from jobctl.model import ListFilter
 
 
 def finish(client, chain):

@@ -8,10 +8,10 @@ import pytest
 from working import claim, completed, continued, run, settle, with_outcome
 
 from jobctl import Client, Job, NewChain, Status, processor
+from jobctl.asking import ListFilter
 from jobctl.codecs import MAX_DEPTH, decode_json, encode_json
 from jobctl.errors import DuplicateIdError, InvalidDataError, NotFoundError, UsageError
 from jobctl.ids import new_id
-from jobctl.model import ListFilter
 from jobctl.registry import Registry
 from jobctl.storage.records import Retry
 

@@ -10,11 +10,10 @@ from support import InThread, eventually
 from working import claim, completed, continued, run, settle, with_outcome
 
 from jobctl import Status
-from jobctl.client import require_completed
 from jobctl.errors import NotFoundError, UnsuccessfulError, UsageError, WaitTimeoutError
 from jobctl.ids import new_id
 from jobctl.storage.records import Complete, Retry
-from jobctl.waiting import POLL_SECONDS
+from jobctl.waiting import POLL_SECONDS, require_completed
 
 
 def test_closed_already(client, store):

@@ -8,17 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from jobctl.asking import ListFilter
 from jobctl.errors import UsageError
-from jobctl.model import (
-    MAX_ERROR_LENGTH,
-    Backoff,
-    ListFilter,
-    Schedule,
-    Status,
-    describe_error,
-    parse_duration,
-    utc,
-)
+from jobctl.model import MAX_ERROR_LENGTH, Backoff, Schedule, Status, describe_error, parse_duration, utc
 
 
 @pytest.mark.parametrize(
