@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobctl.asking import Key, ListFilter, NewChain, Page
 from jobctl.errors import JobctlError
+from jobctl.middleware import Middleware, middleware
 from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
 from jobctl.processors import Continuation, Defaults, Processor, continue_with, processor, reschedule
 
@@ -35,6 +36,7 @@ __all__ = [
     "Key",
     "ListFilter",
     "LostReason",
+    "Middleware",
     "NewChain",
     "Page",
     "Processor",
@@ -42,6 +44,7 @@ __all__ = [
     "Worker",
     "WorkerOptions",
     "continue_with",
+    "middleware",
     "processor",
     "reschedule",
 ]

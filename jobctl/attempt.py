@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from types import TracebackType
 
@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobctl.errors import AttemptLostError, ProcessorError, TryAgainError
 from jobctl.lane import Lane, LaneConnection
+from jobctl.middleware import Around
 from jobctl.model import Chain, LostReason
 from jobctl.storage.database import COMMIT_GUARD
 from jobctl.storage.decoding import lost_reason
@@ -62,6 +63,8 @@ class Attempt:
         self._on_lost: Callable[[], object] | None = None
         self.interrupted_by: TryAgainError | None = None
         """What the database failed with when a phase began or ended."""
+        self.around: Around | None = None
+        """Enters the middleware of a phase."""
         self._stage = _Stage.BEGUN
         self._conn: Connection | None = None
         self._transaction: RootTransaction | None = None
@@ -95,14 +98,14 @@ class Attempt:
 
     def prepare(self) -> Phase:
         """A transaction to read what the work needs; committed at the end of the block."""
-        return Phase(self, self._open_prepare, self._close_prepare)
+        return Phase(self, "prepare", self._open_prepare, self._close_prepare)
 
     def complete(self) -> Phase:
         """The completing transaction: the block's SQL, the output and what follows commit together.
 
         They do so once the handler has returned; an error after the block undoes it too.
         """
-        return Phase(self, self._open_complete, self._close_complete)
+        return Phase(self, "complete", self._open_complete, self._close_complete)
 
     # --- phases, run on the attempt's own thread -----------------------------------------------------------------
 
@@ -267,24 +270,45 @@ class Attempt:
 class Phase:
     """A transaction of a staged attempt, as a context manager for functions and for coroutines."""
 
-    def __init__(self, attempt: Attempt, open_: Callable[[], Connection], close: Callable[[bool], None]) -> None:
+    def __init__(
+        self, attempt: Attempt, name: str, open_: Callable[[], Connection], close: Callable[[bool], None]
+    ) -> None:
         self._attempt = attempt
+        self._name = name
         self._open = open_
         self._close = close
+        self._middleware: ExitStack | None = None
 
     def __enter__(self) -> Connection:
-        return self._open()
+        conn = self._open()
+        if self._attempt.around is not None:
+            try:
+                self._middleware = self._attempt.around(self._name, conn)
+            except BaseException:
+                self._close(True)
+                raise
+        return conn
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._middleware is None:
+            self._close(kind is not None)
+            return
+        try:
+            swallowed = self._middleware.__exit__(kind, error, trace)
+        except BaseException:
+            self._close(True)
+            raise
         self._close(kind is not None)
+        if swallowed:
+            raise ProcessorError("a middleware has swallowed the error of a block: raise it again") from error
 
     async def __aenter__(self) -> LaneConnection:
         lane = self._attempt.lane()
-        return LaneConnection(lane, await lane.run(self._open))
+        return LaneConnection(lane, await lane.run(self.__enter__))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._attempt.lane().run(self._close, kind is not None)
+        await self._attempt.lane().run(self.__exit__, kind, error, trace)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Coroutine
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from jobctl.asking import check_priority
 from jobctl.attempt import Attempt
 from jobctl.errors import InvalidDataError, TryAgainError
 from jobctl.ids import new_id, require_id, unique_ids
+from jobctl.middleware import around_attempt, around_phase
 from jobctl.model import Backoff, Job, Schedule, Status, describe_error
 from jobctl.processors import AnyProcessor, Continuation, Mode, Rescheduled, check_type_name
 from jobctl.registry import Registry
@@ -55,14 +57,11 @@ class Handling:
         known = self._registry[attempt.held.type_name]
         try:
             job = self._job(attempt, known)
-            match known.mode:
-                case Mode.PLAIN:
-                    value = known.handler(job)
-                case Mode.STAGED:
-                    value = known.handler(job, attempt)
-                case Mode.ATOMIC:
-                    with attempt.complete() as conn:
-                        value = known.handler(job, conn)
+            if known.middleware:
+                with _around(attempt, known, job):
+                    value = _call(attempt, known, job)
+            else:
+                value = _call(attempt, known, job)
             outcome = self._outcome(attempt, known, value)
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises ends its attempt, not the worker
             attempt.roll_back()
@@ -75,10 +74,11 @@ class Handling:
         try:
             try:
                 job = self._job(attempt, known)
-                if known.mode is Mode.STAGED:
-                    value = await known.handler(job, attempt)
-                else:
-                    value = await known.handler(job)
+                with _around(attempt, known, job):
+                    if known.mode is Mode.STAGED:
+                        value = await known.handler(job, attempt)
+                    else:
+                        value = await known.handler(job)
                 outcome = self._outcome(attempt, known, value)
             except BaseException as error:  # noqa: BLE001 - as above; a cancelled attempt is a lost one
                 if known.mode is Mode.STAGED:
@@ -166,6 +166,26 @@ class Handling:
         if known.max_attempts is not None and number >= known.max_attempts:
             return Retry(error, None)
         return Retry(error, (known.backoff or self._backoff).delay(number))
+
+
+def _call(attempt: Attempt, known: AnyProcessor, job: Job[Any]) -> Any:
+    """Call a function as its mode says."""
+    match known.mode:
+        case Mode.PLAIN:
+            return known.handler(job)
+        case Mode.STAGED:
+            return known.handler(job, attempt)
+        case Mode.ATOMIC:
+            with attempt.complete() as conn:
+                return known.handler(job, conn)
+
+
+def _around(attempt: Attempt, known: AnyProcessor, job: Job[Any]) -> AbstractContextManager[None]:
+    """The processor's middleware around the attempt, and around its phases when they come."""
+    if not known.middleware:
+        return nullcontext()
+    attempt.around = partial(around_phase, known.middleware, job)
+    return around_attempt(known.middleware, job)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, Result]) -> Result:

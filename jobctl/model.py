@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
@@ -184,6 +184,7 @@ class Job(Generic[In]):
         completed_by: The worker that settled it; None if by hand, or not yet.
         blocker_ids: The chains it waits or waited for, in the order given.
         blockers: In a handler: those chains, completed.
+        context: In a handler: what its middleware added.
     """
 
     id: str
@@ -205,6 +206,7 @@ class Job(Generic[In]):
     completed_by: str | None = None
     blocker_ids: tuple[str, ...] = ()
     blockers: tuple[Chain, ...] = ()
+    context: dict[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobctl.errors import UsageError
+from jobctl.errors import ProcessorError, UsageError
 from jobctl.model import Backoff, parse_duration
 from jobctl.processors import DEFAULT_BACKOFF
 from jobctl.registry import Registry
@@ -30,6 +30,7 @@ class WorkerOptions:
         poll: How often to look for work that nobody told of.
         shutdown_timeout: How long running handlers may finish after a stop; the rest is given back.
         backoff: Of processors that have none.
+        require_middleware: Names of middleware that every processor must have.
     """
 
     name: str | None = None
@@ -41,6 +42,7 @@ class WorkerOptions:
     poll: float = 5.0
     shutdown_timeout: float = 30.0
     backoff: Backoff = DEFAULT_BACKOFF
+    require_middleware: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _require_in("concurrency", self.concurrency, CONCURRENCY)
@@ -55,6 +57,7 @@ class WorkerOptions:
 
         Raises:
             UsageError: There is no processor for one of the types asked for.
+            ProcessorError: One lacks a middleware that is required.
         """
         wanted = list(registry) if self.types is None else list(self.types)
         for name in wanted:
@@ -62,6 +65,12 @@ class WorkerOptions:
                 raise UsageError(f"no processor handles '{name}'; known: {', '.join(sorted(registry))}")
         if not wanted:
             raise UsageError("there is no type to work: name at least one")
+        for name in wanted:
+            has = {each.name for each in registry[name].middleware}
+            if missing := [each for each in self.require_middleware if each not in has]:
+                raise ProcessorError(
+                    f"'{name}' ({registry[name].where}) lacks the middleware '{missing[0]}', which this worker requires"
+                )
         return {name: registry[name].lease or self.lease for name in wanted}
 
 

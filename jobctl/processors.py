@@ -14,6 +14,7 @@ from typing import Any, Concatenate, Generic, NoReturn, TypeVar
 
 from jobctl.codecs import PLAIN, Codec, codec_for
 from jobctl.errors import ProcessorError
+from jobctl.middleware import Middleware, check_middleware
 from jobctl.model import Backoff, Job, Schedule
 
 In = TypeVar("In")
@@ -67,6 +68,7 @@ class Processor(Generic[In, Out]):
         lease: Seconds; None: the worker's.
         backoff: None: the default.
         max_attempts: After so many failed attempts it is `failed`; None: never.
+        middleware: What is done around its attempts, the outermost first.
         where: File and line of the handler.
     """
 
@@ -82,6 +84,7 @@ class Processor(Generic[In, Out]):
     lease: float | None
     backoff: Backoff | None
     max_attempts: int | None
+    middleware: tuple[Middleware, ...]
     where: str
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -96,8 +99,10 @@ class Defaults:
     lease: timedelta | str | float | None = None
     backoff: Backoff | None = None
     max_attempts: int | None = None
+    middleware: Sequence[Middleware] = ()
 
     def __post_init__(self) -> None:
+        check_middleware("the module's defaults", self.middleware)
         _check_backoff("the module's defaults", self.backoff)
 
 
@@ -116,6 +121,7 @@ def processor(
     lease: timedelta | str | float | None = None,
     backoff: Backoff | None = None,
     max_attempts: int | None = None,
+    middleware: Sequence[Middleware] = (),
 ) -> Callable[[Handler], AnyProcessor]:
     """Make a function the handler of a job type; its signature picks the mode.
 
@@ -134,6 +140,7 @@ def processor(
         lease: How long an attempt holds the job unless renewed; seconds, a timedelta or ``30s``.
         backoff: How long a failed attempt waits for the next.
         max_attempts: After so many it is `failed` and waits for a person.
+        middleware: What is done around its attempts, inside that of the module's defaults.
 
     Raises:
         ProcessorError: The name, an option or the signature is not usable.
@@ -142,6 +149,7 @@ def processor(
     if max_attempts is not None and max_attempts < 1:
         raise ProcessorError(f"'{name}': max_attempts must be 1 or more, not {max_attempts}")
     _check_backoff(f"'{name}'", backoff)
+    around = check_middleware(f"'{name}'", middleware)
 
     def decorate(handler: Handler) -> AnyProcessor:
         where = _where(name, handler)
@@ -159,6 +167,7 @@ def processor(
             lease=seconds_of(lease),
             backoff=backoff,
             max_attempts=max_attempts,
+            middleware=around,
             where=where,
         )
 

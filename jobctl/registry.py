@@ -107,6 +107,7 @@ def _processors_in(module: types.ModuleType) -> Iterable[AnyProcessor]:
                 lease=value.lease if value.lease is not None else seconds_of(defaults.lease),
                 backoff=value.backoff or defaults.backoff,
                 max_attempts=value.max_attempts or defaults.max_attempts,
+                middleware=(*defaults.middleware, *value.middleware),
             )
 
 

@@ -47,6 +47,10 @@ def worker(
     concurrency: Annotated[
         str, typer.Option("--concurrency", metavar="N", help="How many jobs run at once.", show_default=True)
     ] = "10",
+    require_middleware: Annotated[
+        list[str] | None,
+        typer.Option("--require-middleware", metavar="NAME", help="Refuse processors without it; repeatable."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The worker's name; else made of host and process.")
     ] = None,
@@ -92,6 +96,7 @@ def worker(
         concurrency=parse.whole("--concurrency", concurrency, CONCURRENCY),
         types=parse.names("--types", types) or None,
         drain=drain,
+        require_middleware=parse.names("--require-middleware", require_middleware),
         max_jobs=None if max_jobs is None else parse.whole("--max-jobs", max_jobs, MAX_JOBS),
         lease=parse.duration("--lease", lease, SHORTEST_LEASE).total_seconds(),
         poll=parse.duration("--poll", poll, SHORTEST_POLL).total_seconds(),

@@ -364,11 +364,11 @@ def _refuse_taken(jobs: Sequence[NewJob], inserted: Collection[str]) -> None:
 
 
 def _refuse_twice(jobs: Sequence[NewJob]) -> None:
-    """Refuse jobs of which two have one id."""
-    found: set[str] = set()
+    """Refuse jobs of which two have one id, and successors that have the id of their chain."""
+    found = {job.chain_id for job in jobs if job.chain_index > 0}
     for job in jobs:
         if job.id in found:
-            raise DuplicateIdError(f"the id {job.id} is given twice", id=job.id)
+            raise DuplicateIdError(f"the id {job.id} is taken", id=job.id)
         found.add(job.id)
 
 

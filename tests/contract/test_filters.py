@@ -60,7 +60,12 @@ def test_type_asked_for(client, family):
     """A chain or job of another type than asked for is an error that names both."""
     _, chain, second = family
     assert client.get(chain, type_name="report").id == chain
-    assert client.get_job(second, type_name=processor("send")(lambda job: None)).id == second
+
+    @processor("send")
+    def send(job):
+        return job.input
+
+    assert client.get_job(second, type_name=send).id == second
     with pytest.raises(GuardError, match=f"{chain} is of the type 'report', not 'send'") as refused:
         client.get(chain, type_name="send")
     assert refused.value.details == {"chain_id": chain, "expected": "send", "current": "report"}
