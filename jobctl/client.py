@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from jobctl import deleting, moving
 from jobctl.acts import Hand
+from jobctl.after_commit import after_commit
 from jobctl.asking import Key, ListFilter, NewChain, Page
 from jobctl.errors import NotFoundError
 from jobctl.finding import of_type, one
@@ -137,7 +138,7 @@ class Client:
         store = self._ready()
         alone = conn is None and is_one_statement(jobs)
         with store.single() if alone else store.on(conn) as on, _savepoint(on, needed=conn is not None):
-            return start_jobs(store, on, jobs)
+            return start_jobs(store, on, self.processors, jobs)
 
     def check(self, chain: NewChain) -> None:
         """Refuse what start would refuse without asking the database.
@@ -278,6 +279,19 @@ class Client:
         store = self._ready()
         with store.on(conn) as on, _savepoint(on, needed=conn is not None):
             return deleting.delete(store, on, chain_ids, Hand.of(actor, note), cascade=cascade)
+
+    @staticmethod
+    def after_commit(conn: Connection, call: Callable[[], object]) -> None:
+        """Have this called once the connection's transaction has committed, in the order of registration.
+
+        Never after a rollback, of the transaction or of a savepoint that was open. An error in one is logged and
+        does not stop the others. It works on the caller's own connections and on those that handlers are given.
+
+        Args:
+            conn: A connection in a transaction.
+            call: What to do; it must not use the connection.
+        """
+        after_commit(conn, call)
 
     # --- looking -------------------------------------------------------------------------------------------------
 

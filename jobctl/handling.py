@@ -105,6 +105,8 @@ class Handling:
             value = known.input_codec.decode(row.input)
         except InvalidDataError as error:
             raise InvalidDataError(f"the input of '{known.name}' {error}") from error
+        if attempt.blockers:
+            self._registry.check_blockers(known.name, [each.type_name for each in attempt.blockers])
         return Job(
             id=row.id,
             chain_id=row.chain_id,

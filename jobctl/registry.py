@@ -36,6 +36,45 @@ class Registry(Mapping[str, AnyProcessor]):
     def __len__(self) -> int:
         return len(self._by_type)
 
+    def check_declared(self) -> None:
+        """Refuse processors that declare what may follow them, or what they wait for, wrongly.
+
+        Raises:
+            ProcessorError: There is no processor of a declared type, or a chain to wait for cannot start with it.
+        """
+        for each in self.values():
+            for name in each.continues or ():
+                self._require_declared(each, name, "continues with")
+            for name in each.blockers or ():
+                if not self._require_declared(each, name, "waits for").entry:
+                    raise ProcessorError(
+                        f"'{each.name}' ({each.where}) waits for '{name}', but a chain cannot start with that: it is "
+                        "reached by continuation alone"
+                    )
+
+    def _require_declared(self, by: AnyProcessor, name: str, does: str) -> AnyProcessor:
+        known = self._by_type.get(name)
+        if known is None:
+            raise ProcessorError(
+                f"'{by.name}' ({by.where}) {does} '{name}', which no processor handles: load the module that has it "
+                "too; a worker's types can be restricted"
+            )
+        return known
+
+    def check_blockers(self, type_name: str, types: Iterable[str]) -> None:
+        """Refuse chains of these types as blockers of a job, if its processor is known and declares others.
+
+        Raises:
+            InvalidDataError: One is not declared.
+        """
+        known = self._by_type.get(type_name)
+        if known is None or known.blockers is None:
+            return
+        for each in types:
+            if each not in known.blockers:
+                allowed = ", ".join(f"'{name}'" for name in known.blockers) or "nothing"
+                raise InvalidDataError(f"'{type_name}' waits for {allowed}, not for '{each}'")
+
     def encode_input(self, type_name: str, value: Any, *, starts_chain: bool = False) -> str:
         """The input as JSON text, checked against the type's processor if there are processors at all.
 
@@ -84,7 +123,8 @@ def load_modules(names: Iterable[str]) -> Registry:
     """Import processor modules by name or file path and merge what they hold.
 
     Raises:
-        ProcessorError: A module cannot be imported, holds no processor, or two handle one type.
+        ProcessorError: A module cannot be imported, holds no processor, two handle one type, or one declares that a
+            type follows or is waited for that cannot.
     """
     found: list[AnyProcessor] = []
     modules: dict[Path, types.ModuleType] = {}
@@ -94,7 +134,9 @@ def load_modules(names: Iterable[str]) -> Registry:
         if not here:
             raise ProcessorError(f"the module '{name}' holds no processor: decorate a function with @processor")
         found += here
-    return Registry(found)
+    registry = Registry(found)
+    registry.check_declared()
+    return registry
 
 
 def _processors_in(module: types.ModuleType) -> Iterable[AnyProcessor]:

@@ -24,6 +24,7 @@ from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.model import Job, Schedule, Status
 from jobctl.processors import AnyProcessor, check_type_name, type_name_of
 from jobctl.registry import Registry
+from jobctl.starting import check_blockers
 from jobctl.storage import reading
 from jobctl.storage.decoding import job_of
 from jobctl.storage.records import LOST, Complete, Continue, Held, JobRow, NewJob, Settlement
@@ -118,6 +119,7 @@ class Current:
             schedule=Schedule.of(after, at),
             blocked_by=unique_ids(blocked_by),
         )
+        check_blockers(self._conn, self._processors, next_job)
         self._settle(Continue(next_job), "continue", {"type": before.type_name, "to": name, "job_id": next_job.id})
         self._row = reading.jobs(self._conn, [next_job.id])[next_job.id]
         self.job = job_of(self._row, {next_job.id: next_job.blocked_by})

@@ -52,14 +52,17 @@ def is_one_statement(jobs: Sequence[NewJob]) -> bool:
     return len(jobs) == 1 and not jobs[0].blocked_by and jobs[0].key is None
 
 
-def start_jobs(store: Store, conn: Connection, jobs: Sequence[NewJob]) -> list[Chain]:
+def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Sequence[NewJob]) -> list[Chain]:
     """Start chains with these jobs, except those for which another stands; returns the chains in the same order.
 
     Raises:
         DuplicateKeyError: One shall not have another in its place.
         NotFoundError: A blocker does not exist.
         DuplicateIdError: An id is taken.
+        InvalidDataError: A blocker is not of a type that the processor declares.
     """
+    for job in jobs:
+        check_blockers(conn, processors, job)
     same = keys.same(store, conn, jobs)
     _refuse_same(jobs, same)
     started = store.start(conn, [job for place, job in enumerate(jobs) if place not in same])
@@ -70,6 +73,18 @@ def start_jobs(store: Store, conn: Connection, jobs: Sequence[NewJob]) -> list[C
         replace(found[same[place]], deduplicated=True) if place in same else chains[job.id]
         for place, job in enumerate(jobs)
     ]
+
+
+def check_blockers(conn: Connection, processors: Registry, job: NewJob) -> None:
+    """Refuse blockers of types other than the job's processor declares; those that do not exist are refused later.
+
+    Raises:
+        InvalidDataError: One is of another type.
+    """
+    known = processors.get(job.type_name)
+    if job.blocked_by and known is not None and known.blockers is not None:
+        found = reading.chains(conn, job.blocked_by)
+        processors.check_blockers(job.type_name, [each.type_name for each in found.values()])
 
 
 def _refuse_same(jobs: Iterable[NewJob], same: dict[int, str]) -> None:
