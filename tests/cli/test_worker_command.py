@@ -12,6 +12,7 @@ from support import Result, Running, eventually
 
 HANDLERS = """
 import time
+from pathlib import Path
 from jobctl import Job, continue_with, processor
 
 @processor("ok")
@@ -24,7 +25,9 @@ def two(job: Job): return continue_with(ok, job.input)
 def bad(job: Job): raise ValueError("no luck")
 
 @processor("slow")
-def slow(job: Job): time.sleep(job.input)
+def slow(job: Job):
+    Path("began").touch()
+    time.sleep(job.input)
 """
 
 
@@ -76,23 +79,23 @@ def test_quiet_log(sqlite_url: str, jobctl: Callable[..., Result], call: Callabl
     assert result.err.endswith("ValueError: no luck\n")
 
 
-@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals(sqlite_url: str, spawn: Callable[..., Running], call: Callable[..., Result], number, code: int):
+def test_signals(
+    handlers: Path, sqlite_url: str, spawn: Callable[..., Running], call: Callable[..., Result], number, code: int
+):
     """A signal lets running jobs end; the exit code then tells which it was."""
     chain = call("start", "slow", "--input", "0.5", "--database", sqlite_url).out.strip()
     working = spawn("worker", "--processors", "handlers", "--log-format", "json")
-    eventually(lambda: "running" in call("list", "--database", sqlite_url).out)
+    eventually(handlers.with_name("began").exists)
     assert working.send(number).wait().code == code
     assert call("list", "--database", sqlite_url).out.split("\t")[:3] == [chain, "slow", "completed"]
 
 
-@pytest.mark.usefixtures("handlers")
-def test_second_signal(sqlite_url: str, spawn: Callable[..., Running], call: Callable[..., Result]):
+def test_second_signal(handlers: Path, sqlite_url: str, spawn: Callable[..., Running], call: Callable[..., Result]):
     """A second signal stops at once, and what ran is given back without an attempt."""
     call("start", "slow", "--input", "60", "--database", sqlite_url)
     working = spawn("worker", "--processors", "handlers")
-    eventually(lambda: "running" in call("list", "--database", sqlite_url).out)
+    eventually(handlers.with_name("began").exists)
     working.send(signal.SIGTERM)
     eventually(lambda: "stopping" in working.err)
     assert working.send(signal.SIGTERM).wait().code == 143
