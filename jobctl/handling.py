@@ -133,9 +133,7 @@ class Handling:
             return Complete(self._registry.encode_output(known.name, value))
         name = value.type_name
         check_type_name(name, InvalidDataError)
-        if known.continues is not None and name not in known.continues:
-            allowed = ", ".join(f"'{each}'" for each in known.continues) or "nothing"
-            raise InvalidDataError(f"'{known.name}' continues with {allowed}, not with '{name}'")
+        self._registry.check_continuation(known.name, name)
         row = attempt.row
         return Continue(
             NewJob(

@@ -43,6 +43,20 @@ class Continuation:
     id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Takes:
+    """In a declaration, instead of names: every type whose handler takes this input.
+
+    Attributes:
+        input: The ``In`` of its ``Job[In]``, exactly.
+    """
+
+    input: Any
+
+    def __str__(self) -> str:
+        return f"whatever takes {getattr(self.input, '__name__', self.input)}"
+
+
 class Rescheduled(BaseException):
     """Raised by reschedule: the attempt ends, and the job is due at another time."""
 
@@ -60,11 +74,12 @@ class Processor(Generic[In, Out]):
         handler: The function.
         mode: How it meets the database.
         is_async: Whether it is a coroutine function.
-        input_codec: From JSON to what the handler takes.
+        input_type: What the handler takes, the ``In`` of its ``Job[In]``; Any where it does not say.
+        input_codec: From JSON to that.
         output_codec: From what it returns to JSON.
         entry: Whether a chain may start with it; else it is reachable by continuation alone.
-        continues: The types that may follow; None: any.
-        blockers: The types of the chains it waits for; None: any.
+        continues: What may follow, by name or by input; None: anything.
+        blockers: The types of the chains it waits for, likewise; None: any.
         lease: Seconds; None: the worker's.
         backoff: None: the default.
         max_attempts: After so many failed attempts it is `failed`; None: never.
@@ -76,11 +91,12 @@ class Processor(Generic[In, Out]):
     handler: Callable[..., Any]
     mode: Mode
     is_async: bool
+    input_type: Any
     input_codec: Codec
     output_codec: Codec
     entry: bool
-    continues: tuple[str, ...] | None
-    blockers: tuple[str, ...] | None
+    continues: tuple[str | Takes, ...] | None
+    blockers: tuple[str | Takes, ...] | None
     lease: float | None
     backoff: Backoff | None
     max_attempts: int | None
@@ -116,8 +132,8 @@ def processor(
     name: str,
     *,
     entry: bool = True,
-    continues: Sequence[str | AnyProcessor] | None = None,
-    blockers: Sequence[str | AnyProcessor] | None = None,
+    continues: Sequence[str | AnyProcessor | Takes] | None = None,
+    blockers: Sequence[str | AnyProcessor | Takes] | None = None,
     lease: timedelta | str | float | None = None,
     backoff: Backoff | None = None,
     max_attempts: int | None = None,
@@ -135,8 +151,8 @@ def processor(
     Args:
         name: The job type, without white space or commas.
         entry: False: reachable by continuation alone.
-        continues: Which types may follow it.
-        blockers: Of which types the chains are that it waits for.
+        continues: Which types may follow it: names, processors, or ``Takes(Order)`` for all that take an Order.
+        blockers: Of which types the chains are that it waits for, likewise.
         lease: How long an attempt holds the job unless renewed; seconds, a timedelta or ``30s``.
         backoff: How long a failed attempt waits for the next.
         max_attempts: After so many it is `failed` and waits for a person.
@@ -153,17 +169,18 @@ def processor(
 
     def decorate(handler: Handler) -> AnyProcessor:
         where = _where(name, handler)
-        mode, input_codec, output_codec = _read_signature(name, handler, where)
+        mode, input_type, input_codec, output_codec = _read_signature(name, handler, where)
         return Processor(
             name=name,
             handler=handler,
             mode=mode,
             is_async=inspect.iscoroutinefunction(handler),
+            input_type=input_type,
             input_codec=input_codec,
             output_codec=output_codec,
             entry=entry,
-            continues=None if continues is None else tuple(type_name_of(each) for each in continues),
-            blockers=None if blockers is None else tuple(type_name_of(each) for each in blockers),
+            continues=_declared(continues),
+            blockers=_declared(blockers),
             lease=seconds_of(lease),
             backoff=backoff,
             max_attempts=max_attempts,
@@ -172,6 +189,12 @@ def processor(
         )
 
     return decorate
+
+
+def _declared(references: Sequence[str | AnyProcessor | Takes] | None) -> tuple[str | Takes, ...] | None:
+    if references is None:
+        return None
+    return tuple(each if isinstance(each, Takes) else type_name_of(each) for each in references)
 
 
 def _check_backoff(whose: str, backoff: object) -> None:
@@ -239,7 +262,7 @@ def seconds_of(value: timedelta | str | float | None) -> float | None:
 _MODES_HELP = "use f(job), f(job, conn) or f(job, attempt), or async f(job) or f(job, attempt)"
 
 
-def _read_signature(name: str, handler: Callable[..., Any], where: str) -> tuple[Mode, Codec, Codec]:
+def _read_signature(name: str, handler: Callable[..., Any], where: str) -> tuple[Mode, Any, Codec, Codec]:
     parameters = list(inspect.signature(handler).parameters.values())
     positional = [each for each in parameters if each.kind in {each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD}]
     second = positional[1].name if len(positional) == 2 else None
@@ -258,11 +281,12 @@ def _read_signature(name: str, handler: Callable[..., Any], where: str) -> tuple
             f"while it awaits: {_MODES_HELP}"
         )
     try:
-        input_codec = _input_codec(handler, positional[0])
+        input_type = _input_type(handler, positional[0])
+        input_codec = codec_for(input_type)
         output_codec = _output_codec(handler)
     except ProcessorError as error:
         raise ProcessorError(f"the handler of '{name}' ({where}): {error}") from error
-    return mode, input_codec, output_codec
+    return mode, input_type, input_codec, output_codec
 
 
 def _resolve(handler: Callable[..., Any], annotation: Any) -> Any:
@@ -272,9 +296,9 @@ def _resolve(handler: Callable[..., Any], annotation: Any) -> Any:
     return typing.get_type_hints(holder, globalns=scope)["it"]
 
 
-def _input_codec(handler: Callable[..., Any], parameter: inspect.Parameter) -> Codec:
+def _input_type(handler: Callable[..., Any], parameter: inspect.Parameter) -> Any:
     if parameter.annotation is parameter.empty:
-        return PLAIN
+        return Any
     try:
         annotation = _resolve(handler, parameter.annotation)
     except (NameError, TypeError, SyntaxError) as error:
@@ -282,10 +306,10 @@ def _input_codec(handler: Callable[..., Any], parameter: inspect.Parameter) -> C
             f"its annotation {parameter.annotation!r} cannot be read: {error}; import the type at run time"
         ) from error
     if annotation is Job:
-        return PLAIN
+        return Any
     if typing.get_origin(annotation) is not Job:
         raise ProcessorError(f"its first parameter is annotated {parameter.annotation!r}: use Job or Job[In]")
-    return codec_for(typing.get_args(annotation)[0])
+    return typing.get_args(annotation)[0]
 
 
 def _output_codec(handler: Callable[..., Any]) -> Codec:

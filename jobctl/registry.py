@@ -8,13 +8,13 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jobctl.codecs import PLAIN
 from jobctl.errors import InvalidDataError, ProcessorError
-from jobctl.processors import AnyProcessor, Defaults, Processor, seconds_of
+from jobctl.processors import AnyProcessor, Defaults, Processor, Takes, seconds_of
 
 
 class Registry(Mapping[str, AnyProcessor]):
@@ -43,23 +43,38 @@ class Registry(Mapping[str, AnyProcessor]):
             ProcessorError: There is no processor of a declared type, or a chain to wait for cannot start with it.
         """
         for each in self.values():
-            for name in each.continues or ():
-                self._require_declared(each, name, "continues with")
-            for name in each.blockers or ():
-                if not self._require_declared(each, name, "waits for").entry:
+            for reference in each.continues or ():
+                self._require_declared(each, reference, "continues with")
+            for reference in each.blockers or ():
+                if not any(self[name].entry for name in self._require_declared(each, reference, "waits for")):
                     raise ProcessorError(
-                        f"'{each.name}' ({each.where}) waits for '{name}', but a chain cannot start with that: it is "
-                        "reached by continuation alone"
+                        f"'{each.name}' ({each.where}) waits for {_said(reference)}, but a chain cannot start with "
+                        "that: it is reached by continuation alone"
                     )
 
-    def _require_declared(self, by: AnyProcessor, name: str, does: str) -> AnyProcessor:
-        known = self._by_type.get(name)
-        if known is None:
+    def _require_declared(self, by: AnyProcessor, reference: str | Takes, does: str) -> list[str]:
+        found = [name for name in self._types_of(reference) if name in self._by_type]
+        if not found:
             raise ProcessorError(
-                f"'{by.name}' ({by.where}) {does} '{name}', which no processor handles: load the module that has it "
-                "too; a worker's types can be restricted"
+                f"'{by.name}' ({by.where}) {does} {_said(reference)}, but there is no such processor: load the module "
+                "that has it too; a worker's types can be restricted"
             )
-        return known
+        return found
+
+    def _types_of(self, reference: str | Takes) -> Iterable[str]:
+        if isinstance(reference, str):
+            return (reference,)
+        return (each.name for each in self.values() if each.input_type == reference.input)
+
+    def check_continuation(self, type_name: str, successor: str) -> None:
+        """Refuse a successor of a job, if the job's processor is known and declares others.
+
+        Raises:
+            InvalidDataError: It is not declared.
+        """
+        known = self._by_type.get(type_name)
+        if known is not None and known.continues is not None:
+            self._check_reference(f"'{type_name}' continues with", known.continues, successor, "with ")
 
     def check_blockers(self, type_name: str, types: Iterable[str]) -> None:
         """Refuse chains of these types as blockers of a job, if its processor is known and declares others.
@@ -68,12 +83,14 @@ class Registry(Mapping[str, AnyProcessor]):
             InvalidDataError: One is not declared.
         """
         known = self._by_type.get(type_name)
-        if known is None or known.blockers is None:
-            return
-        for each in types:
-            if each not in known.blockers:
-                allowed = ", ".join(f"'{name}'" for name in known.blockers) or "nothing"
-                raise InvalidDataError(f"'{type_name}' waits for {allowed}, not for '{each}'")
+        if known is not None and known.blockers is not None:
+            for each in types:
+                self._check_reference(f"'{type_name}' waits for", known.blockers, each, "for ")
+
+    def _check_reference(self, does: str, declared: Sequence[str | Takes], name: str, preposition: str) -> None:
+        if all(name not in self._types_of(each) for each in declared):
+            allowed = ", ".join(map(_said, declared)) or "nothing"
+            raise InvalidDataError(f"{does} {allowed}, not {preposition}'{name}'")
 
     def encode_input(self, type_name: str, value: Any, *, starts_chain: bool = False) -> str:
         """The input as JSON text, checked against the type's processor if there are processors at all.
@@ -117,6 +134,10 @@ class Registry(Mapping[str, AnyProcessor]):
             raise InvalidDataError(f"no processor handles '{type_name}'; {hint}")
         if starts_chain and not known.entry:
             raise InvalidDataError(f"a chain cannot start with '{type_name}': it is reached by continuation alone")
+
+
+def _said(reference: str | Takes) -> str:
+    return f"'{reference}'" if isinstance(reference, str) else str(reference)
 
 
 def load_modules(names: Iterable[str]) -> Registry:

@@ -17,7 +17,6 @@ from jobctl.errors import (
     BlockedError,
     ConflictError,
     GuardError,
-    InvalidDataError,
     UsageError,
 )
 from jobctl.ids import new_id, require_id, unique_ids
@@ -106,7 +105,7 @@ class Current:
         self._refuse_if_unsettleable()
         name = type_name_of(successor)
         check_type_name(name, UsageError)
-        self._refuse_undeclared(name)
+        self._processors.check_continuation(self.job.type_name, name)
         before = self._row
         next_job = NewJob(
             id=new_id() if id is None else require_id(id),
@@ -136,12 +135,6 @@ class Current:
                 id=self.job.id,
                 waits_for=waits,
             )
-
-    def _refuse_undeclared(self, name: str) -> None:
-        known = self._processors.get(self.job.type_name)
-        if known is not None and known.continues is not None and name not in known.continues:
-            allowed = ", ".join(f"'{each}'" for each in known.continues) or "nothing"
-            raise InvalidDataError(f"'{self.job.type_name}' continues with {allowed}, not with '{name}'")
 
     def _settle(self, outcome: Complete | Continue, action: str, details: Mapping[str, Any]) -> None:
         before = self._row

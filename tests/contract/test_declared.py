@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from working import run
 
-from jobctl import Client, Status, WorkerOptions, processor
+from jobctl import Client, Continuation, Job, Status, Takes, WorkerOptions, continue_with, processor
 from jobctl.errors import InvalidDataError, ProcessorError
 from jobctl.registry import Registry, load_modules
 from jobctl.worker import Worker
@@ -27,8 +27,8 @@ def report(job): ...
 @pytest.mark.parametrize(
     ("declared", "about"),
     [
-        ("continues=['sned']", r"'report' \(.*\) continues with 'sned', which no processor handles"),
-        ("blockers=['fecth']", r"'report' \(.*\) waits for 'fecth', which no processor handles"),
+        ("continues=['sned']", r"'report' \(.*\) continues with 'sned', but there is no such processor"),
+        ("blockers=['fecth']", r"'report' \(.*\) waits for 'fecth', but there is no such processor"),
         ("blockers=['inner']", "waits for 'inner', but a chain cannot start with that"),
     ],
 )
@@ -80,3 +80,88 @@ def test_blockers_when_handled(client, store):
     Worker(store, Registry([fetch, report]), WorkerOptions(drain=True)).run()
     assert "'report' waits for 'fetch', not for 'other'" in client.get(wrong.id).last_error
     assert client.get(right.id).output == [7]
+
+
+STRUCTURAL = """
+from dataclasses import dataclass
+from jobctl import Job, Takes, processor
+
+@dataclass
+class Order:
+    number: int
+
+@dataclass
+class Other:
+    number: int
+
+@processor("begin", {declared})
+def begin(job: Job[Order]): ...
+
+@processor("post")
+def post(job: Job[Order]): ...
+
+@processor("inner", entry=False)
+def inner(job: Job[Other]): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("declared", "about"),
+    [
+        (
+            "continues=[Takes(dict[str, int])]",
+            "'begin' .* continues with whatever takes dict.*, but there is no such processor",
+        ),
+        ("blockers=[Takes(int)]", "'begin' .* waits for whatever takes int, but there is no such processor"),
+        ("blockers=[Takes(Other)]", "waits for whatever takes Other, but a chain cannot start with that"),
+    ],
+)
+def test_structural_refused_when_loaded(tmp_path, declared, about):
+    """An input that no loaded processor takes, or only such that no chain starts with, is refused."""
+    (tmp_path / "structural.py").write_text(STRUCTURAL.format(declared=declared))
+    with pytest.raises(ProcessorError, match=about):
+        load_modules([str(tmp_path / "structural.py")])
+
+
+def test_structural_continuation(tmp_path, store):
+    """Instead of names an input may be declared: what takes it may follow, anything else not, by whomever settled."""
+    (tmp_path / "structural.py").write_text(STRUCTURAL.format(declared="continues=[Takes(Order), 'begin']"))
+    client = Client(store, processors=load_modules([str(tmp_path / "structural.py")]))
+    chain = client.start("begin", {"number": 1})
+    with (
+        client.settle(chain.id) as current,
+        pytest.raises(InvalidDataError, match="'begin' continues with whatever takes Order, 'begin', not with 'inner'"),
+    ):
+        current.continue_with("inner", {"number": 1})
+    with client.settle(chain.id) as current:
+        current.continue_with("begin", {"number": 2})
+        current.continue_with("post", {"number": 3})
+    assert client.get(chain.id).length == 3
+
+
+def test_structural_handled(store):
+    """A handler that continues with what takes another input fails, and so does one with another's chain as blocker."""
+    answers = {"good": "takes-text", "bad": "takes-number"}
+
+    @processor("takes-text")
+    def takes_text(job: Job[str]) -> str:
+        return job.input
+
+    @processor("takes-number")
+    def takes_number(job: Job[int]) -> int:
+        return job.input
+
+    @processor("choose", continues=[Takes(str)], blockers=[Takes(str)])
+    def choose(job: Job[str]) -> Continuation:
+        return continue_with(answers[job.input], "text")
+
+    worker = Worker(store, Registry([takes_text, takes_number, choose]), WorkerOptions(drain=True))
+    client = Client(store)  # it has no processors to ask
+    text, number = client.start("takes-text", "t"), client.start("takes-number", 1)
+    good = client.start("choose", "good", blocked_by=[text.id])
+    wrong = client.start("choose", "bad", blocked_by=[text.id])
+    waiting = client.start("choose", "good", blocked_by=[number.id])
+    worker.run()
+    assert client.get(good.id).output == "text"
+    assert "'choose' continues with whatever takes str, not with 'takes-number'" in client.get(wrong.id).last_error
+    assert "'choose' waits for whatever takes str, not for 'takes-number'" in client.get(waiting.id).last_error
