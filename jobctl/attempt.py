@@ -61,8 +61,8 @@ class Attempt:
         self._lost: LostReason | None = None
         self._lost_told: threading.Event | None = None  # made for who waits: it takes as long as all else here
         self._on_lost: Callable[[], object] | None = None
-        self.interrupted_by: TryAgainError | None = None
-        """What the database failed with when a phase began or ended."""
+        self.interrupted_by: BaseException | None = None
+        """What the database failed with when a phase began or ended, or its connection broke within."""
         self.around: Around | None = None
         """Enters the middleware of a phase."""
         self._stage = _Stage.BEGUN
@@ -116,9 +116,11 @@ class Attempt:
         self._stage = _Stage.PREPARING
         return conn
 
-    def _close_prepare(self, failed: bool) -> None:
+    def _close_prepare(self, error: BaseException | None) -> None:
         try:
-            if not failed:
+            if error is not None:
+                self._notice_break(error)
+            else:
                 conn = self._own_connection()
                 with self._database():
                     self._store.release_savepoint(conn)
@@ -137,9 +139,10 @@ class Attempt:
             self._stage = before
             raise
 
-    def _close_complete(self, failed: bool) -> None:
+    def _close_complete(self, error: BaseException | None) -> None:
         self._stage = _Stage.PREPARED  # the handler may catch an error and complete otherwise
-        if failed:
+        if error is not None:
+            self._notice_break(error)
             self.roll_back()
             return
         try:
@@ -192,6 +195,11 @@ class Attempt:
         if not self._committing:
             conn.connection.rollback()  # here, because SQLAlchemy takes a commit that failed for the end
             raise self._not_its_own()
+
+    def _notice_break(self, error: BaseException) -> None:
+        """Remember an error of the handler's SQL that is none of its making: the connection broke under it."""
+        if self._conn is not None and isinstance(error, Exception) and self._store.is_broken(self._conn, error):
+            self.interrupted_by = error
 
     def _not_its_own(self) -> ProcessorError:
         return ProcessorError(f"the handler of '{self.held.type_name}' ended a transaction that is not its own")
@@ -271,7 +279,11 @@ class Phase:
     """A transaction of a staged attempt, as a context manager for functions and for coroutines."""
 
     def __init__(
-        self, attempt: Attempt, name: str, open_: Callable[[], Connection], close: Callable[[bool], None]
+        self,
+        attempt: Attempt,
+        name: str,
+        open_: Callable[[], Connection],
+        close: Callable[[BaseException | None], None],
     ) -> None:
         self._attempt = attempt
         self._name = name
@@ -284,8 +296,8 @@ class Phase:
         if self._attempt.around is not None:
             try:
                 self._middleware = self._attempt.around(self._name, conn)
-            except BaseException:
-                self._close(True)
+            except BaseException as error:
+                self._close(error)
                 raise
         return conn
 
@@ -293,14 +305,14 @@ class Phase:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._middleware is None:
-            self._close(kind is not None)
+            self._close(error)
             return
         try:
             swallowed = self._middleware.__exit__(kind, error, trace)
-        except BaseException:
-            self._close(True)
+        except BaseException as raised:
+            self._close(raised)
             raise
-        self._close(kind is not None)
+        self._close(error)
         if swallowed:
             raise ProcessorError("a middleware has swallowed the error of a block: raise it again") from error
 

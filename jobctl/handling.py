@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from jobctl.asking import check_priority
 from jobctl.attempt import Attempt
-from jobctl.errors import InvalidDataError, TryAgainError
+from jobctl.errors import InvalidDataError
 from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.middleware import around_attempt, around_phase
 from jobctl.model import Backoff, Job, Schedule, Status, describe_error
@@ -156,7 +156,7 @@ class Handling:
                 return None
             case Rescheduled(schedule=schedule):
                 return Postpone(schedule)
-            case TryAgainError() if error is attempt.interrupted_by:  # the database failed, not the handler
+            case _ if error is attempt.interrupted_by:  # the database failed, not the handler
                 return Postpone(SOON)
         return self.retry(attempt, known, describe_error(error, render=_traceback))
 

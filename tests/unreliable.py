@@ -6,7 +6,7 @@ import random
 import sqlite3
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import psycopg
 from sqlalchemy import Connection, event
@@ -37,10 +37,10 @@ class Unreliable:
         def breaking(conn: Connection, *arguments: Any, **named: Any) -> T:
             hit = self._hits()
             if hit and self._random.random() < 0.5:
-                self._break(conn)
+                break_connection(conn)
             found = call(conn, *arguments, **named)
             if hit:
-                self._break(conn)
+                break_connection(conn)
             return found
 
         return breaking
@@ -53,19 +53,20 @@ class Unreliable:
 
     def _maybe_break(self, conn: Connection) -> None:
         if self._hits():
-            self._break(conn)
+            break_connection(conn)
 
-    @staticmethod
-    def _break(conn: Connection) -> None:
-        driver = conn.connection.driver_connection
-        if isinstance(driver, psycopg.Connection):
-            driver.close()
-            conn.invalidate()
-            raise psycopg.OperationalError("the connection is lost")
-        assert isinstance(driver, sqlite3.Connection)
-        error = sqlite3.OperationalError("disk I/O error")
-        error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-        raise error
+
+def break_connection(conn: Connection) -> NoReturn:
+    """Break a connection, and raise what its driver does then."""
+    driver = conn.connection.driver_connection
+    if isinstance(driver, psycopg.Connection):
+        driver.close()
+        conn.invalidate()
+        raise psycopg.OperationalError("the connection is lost")
+    assert isinstance(driver, sqlite3.Connection)
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR
+    raise error
 
 
 def persistent(call: Callable[[], T]) -> T:

@@ -46,6 +46,10 @@ class Database(ABC):
     def translate(self, error: Exception) -> JobctlError | None:
         """The error that a driver's error means to a caller, or None when it is a defect."""
 
+    @abstractmethod
+    def is_broken(self, conn: Connection, error: Exception) -> bool:
+        """Whether the error of a statement on this connection is of a database that was lost under it."""
+
     def exists(self) -> bool:
         """Whether there is a database to look into, without making one."""
         return True  # else connecting fails, and says why

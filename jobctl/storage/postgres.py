@@ -197,6 +197,11 @@ class PostgresStore(Store):
             return LockTimeoutError(f"the database {self.label} is busy, try again: {reason}")
         return None
 
+    def is_broken(self, conn: Connection, error: Exception) -> bool:
+        if conn.closed or not isinstance(self.translate(error), DatabaseUnavailableError):
+            return False
+        return conn.invalidated or getattr(conn.connection.driver_connection, "closed", False)
+
     def watch(self, *channels: str) -> Watch:
         return _Listener(self._connect, channels)
 

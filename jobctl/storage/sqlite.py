@@ -143,6 +143,9 @@ class SqliteStore(Store):
             return DatabaseUnavailableError(f"the database {self.path} is not available: {cause}; {_CHECK[primary]}")
         return None
 
+    def is_broken(self, conn: Connection, error: Exception) -> bool:
+        return isinstance(self.translate(error), DatabaseUnavailableError)
+
     def exists(self) -> bool:
         """Differs because connecting to a file that is not there makes it; an empty one is no database yet."""
         try:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from unreliable import break_connection
 from worker.workshop import INSERT, STAGED, TRANSACTIONAL, Hook, Workshop, last_place, make
 
 from jobctl import Backoff, Job, Processor, Status, continue_with, processor
@@ -174,6 +175,23 @@ def test_a_task_that_ends_programs(shop: Workshop):
     shop.run(step)
     assert {shop.client.get(each).status for each in others} == {Status.COMPLETED}
     assert "SystemExit" in str(shop.client.get(bad).last_error)
+
+
+@pytest.mark.parametrize(("mode", "place"), [each for each in PLACES if each[1] in {"prepare", "complete"}])
+def test_a_lost_connection_under_sql(shop: Workshop, mode: str, place: str):
+    """A connection that breaks under a handler's SQL is not the handler's error: no attempt, no backoff, no effect."""
+    breaks = iter([True])
+
+    def break_once(conn: sa.Connection, _job: Job[Any]) -> None:
+        if next(breaks, False):
+            break_connection(conn)
+
+    chain = shop.start("step", "in")
+    working = shop.work(make(mode, hooks={place: break_once}, max_attempts=1))
+    assert working.until(Told.JOB_RESCHEDULED, chain).attempt == 1
+    working.until(Told.JOB_COMPLETED, chain)
+    assert shop.client.get_job(chain).attempt == 1
+    assert (shop.errors(chain), shop.effects()) == ([], ["worker"])
 
 
 def test_a_lost_connection_after_complete(postgres_shop: Workshop):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from support import InThread
 from unreliable import Unreliable, persistent
-from worker.workshop import Workshop, make
+from worker.workshop import MODES, TRANSACTIONAL, Workshop, make
 
-from jobctl import Client, Key, ListFilter, NewChain, Status, continue_with, worker
+from jobctl import Client, Key, ListFilter, NewChain, Status, continue_with, handling, worker
 from jobctl.errors import ConflictError, NotFoundError
 from jobctl.ids import new_id
+from jobctl.model import Schedule
 from jobctl.storage.open import open_store
 
 RATE = 0.1
@@ -85,10 +86,11 @@ def test_settling_moving_deleting_looking(client, unreliable, reliable):
     assert {each.length for each in left} == {2}
 
 
-@pytest.mark.parametrize("mode", ["plain", "async_plain"])
+@pytest.mark.parametrize("mode", MODES)
 def test_working(shop: Workshop, reliable, mode, monkeypatch):
     """Chains of two steps with a blocker each are all worked, each step once."""
     monkeypatch.setattr(worker, "RETRY_SECONDS", (0.01,))
+    monkeypatch.setattr(handling, "SOON", Schedule.of("10ms"))
     broken = Unreliable(shop.store, RATE, seed=11)
     first = make(mode, "first", answer=lambda job: continue_with("second", job.input))
     second = make(mode, "second")
@@ -107,6 +109,11 @@ def test_working(shop: Workshop, reliable, mode, monkeypatch):
     assert {id_: chain.output for id_, chain in done.items()} == chains
     assert {chain.status for chain in done.values()} == {Status.COMPLETED}
     assert {chain.length for chain in done.values()} == {2}
+    jobs = [job for id_ in chains for job in reliable.show(id_).jobs]
+    assert {job.last_error for job in jobs} == {None}
+    if mode in TRANSACTIONAL:
+        assert sorted(shop.effects()) == ["worker"] * CHAINS * 3
+        assert len({job.id for job in jobs}) == 2 * CHAINS
 
 
 def test_waiting(client, unreliable, reliable):
