@@ -244,9 +244,9 @@ class _DataclassCodec(_ModelCodec):
         try:
             return dacite.from_dict(self.kind, value, config)
         except dacite.DaciteError as error:
-            raise InvalidDataError(f"is not a {self.kind.__name__}: {error}") from error
+            raise InvalidDataError(f"does not fit {self.kind.__name__}: {error}") from error
         except (TypeError, ValueError, ArithmeticError, RecursionError) as error:
-            raise InvalidDataError(f"is not a {self.kind.__name__}: {error}") from error
+            raise InvalidDataError(f"does not fit {self.kind.__name__}: {error}") from error
 
 
 class _PydanticCodec(_ModelCodec):
@@ -260,7 +260,7 @@ class _PydanticCodec(_ModelCodec):
                 f"{'.'.join(str(part) for part in problem['loc']) or 'value'}: {problem['msg']}"
                 for problem in error.errors(include_url=False)
             )
-            raise InvalidDataError(f"is not a {self.kind.__name__}: {problems}") from error
+            raise InvalidDataError(f"does not fit {self.kind.__name__}: {problems}") from error
 
 
 class _MsgspecCodec(_ModelCodec):
@@ -270,4 +270,4 @@ class _MsgspecCodec(_ModelCodec):
         try:
             return msgspec.json.decode(text, type=self.kind)
         except (msgspec.DecodeError, RecursionError) as error:  # its own parser is stricter about text and depth
-            raise InvalidDataError(f"is not a {self.kind.__name__}: {error}") from error
+            raise InvalidDataError(f"does not fit {self.kind.__name__}: {error}") from error

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from jobctl.errors import ProcessorError
 from jobctl.model import Job
 
-Added = Generator[Mapping[str, Any] | None, None, None]
+Added = Iterator[Mapping[str, Any] | None]
 AroundAttempt = Callable[[Job[Any]], Added]
 AroundPhase = Callable[[Job[Any], Any], Added]
 

@@ -53,9 +53,9 @@ def start_batch(
     def skip(number: int, error: JobctlError) -> None:
         nonlocal skipped
         if not keep_going:
-            raise error
+            raise InvalidDataError(f"line {number}: {error}") from error
         skipped += 1
-        sys.stderr.write(f"line {number} is skipped: {error}\n")
+        sys.stderr.write(f"skipped line {number}: {error}\n")
 
     with _opened(file) as stream:
         numbered = enumerate(stream, 1)
@@ -100,7 +100,7 @@ def _read(
             chain = _chain(raw, defaults)
             client.check(chain)
         except JobctlError as error:
-            skip(number, InvalidDataError(f"line {number}: {error}"))
+            skip(number, error)
         else:
             lines.append(Line(number, chain))
     return lines

@@ -95,8 +95,8 @@ def test_keep_going(call: Callable[..., Result], here: Path):
     result = call("start", "--batch", path, "--keep-going")
     assert (result.code, len(result.lines)) == (5, 3)
     told = result.err.splitlines()
-    assert told[0].startswith("line 2 is skipped: ")
-    assert told[1].startswith("line 4 is skipped: ")
+    assert told[0].startswith("skipped line 2: ")
+    assert told[1].startswith("skipped line 4: ")
     assert told[2] == "jobctl: 2 lines were skipped"
     assert types(call) == ["a", "b", "d"]
 

@@ -315,7 +315,7 @@ def test_dataclass_comes_back():
 )
 def test_wrong_dataclass_is_refused(change, about):
     """A value that does not fit is refused with the class's name and the place, unknown keys included."""
-    with pytest.raises(InvalidDataError, match=r"^is not a Order: ") as refused:
+    with pytest.raises(InvalidDataError, match=r"^does not fit Order: ") as refused:
         codec_for(Order).decode(json.dumps({**ORDER, **change}))
     assert about in str(refused.value)
 
@@ -341,9 +341,9 @@ def test_pydantic_model():
     codec = codec_for(Person)
     assert codec.decode('{"name": "Ann", "years": 3}') == Person(name="Ann", years=3)
     assert json.loads(codec.encode(Person(name="Ann", years=3))) == {"name": "Ann", "years": 3}
-    with pytest.raises(InvalidDataError, match=r"^is not a Person: years: .*greater than or equal to 0"):
+    with pytest.raises(InvalidDataError, match=r"^does not fit Person: years: .*greater than or equal to 0"):
         codec.decode('{"name": "Ann", "years": -1}')
-    with pytest.raises(InvalidDataError, match=r"^is not a Person: value: "):
+    with pytest.raises(InvalidDataError, match=r"^does not fit Person: value: "):
         codec.decode("[]")
 
 
@@ -352,7 +352,7 @@ def test_msgspec_struct():
     codec = codec_for(Point)
     assert codec.decode('{"x": 1}') == Point(1, 0)
     assert json.loads(codec.encode(Point(1, 2))) == {"x": 1, "y": 2}
-    with pytest.raises(InvalidDataError, match=r"^is not a Point: .*\$\.x"):
+    with pytest.raises(InvalidDataError, match=r"^does not fit Point: .*\$\.x"):
         codec.decode('{"x": "one"}')
 
 
@@ -368,7 +368,7 @@ def test_plain_values_pass_for_models(kind, good, bad):
     """Where a model is asked for, plain values that would make one are taken, others refused."""
     codec = codec_for(kind)
     assert json.loads(codec.encode(good)) == good
-    with pytest.raises(InvalidDataError, match=f"^is not a {kind.__name__}"):
+    with pytest.raises(InvalidDataError, match=f"^does not fit {kind.__name__}"):
         codec.encode(bad)
     with pytest.raises(InvalidDataError):
         codec.encode(None)
@@ -379,7 +379,7 @@ def test_surrogates_are_refused_by_models_in_words(kind):
     """A text that a model's own parser cannot read, as of a lone surrogate, is invalid data and not a crash."""
     field = {"Address": "number", "Person": "years", "Point": "x"}[kind.__name__]
     text = encode_json({"street": "x", "name": "x", field: "\ud800"})
-    with pytest.raises(InvalidDataError, match=f"^is not a {kind.__name__}: "):
+    with pytest.raises(InvalidDataError, match=f"^does not fit {kind.__name__}: "):
         codec_for(kind).decode(text)
 
 
@@ -387,7 +387,7 @@ def test_surrogates_are_refused_by_models_in_words(kind):
 def test_depth_is_refused_by_models_in_words(kind):
     """A value that is nested deeper than a model's own parser goes is invalid data and not a crash."""
     text = '{"child":' * 5000 + "null" + "}" * 5000
-    with pytest.raises(InvalidDataError, match=r"^is not a Tree"):
+    with pytest.raises(InvalidDataError, match=r"^does not fit Tree"):
         codec_for(kind).decode(text)
 
 

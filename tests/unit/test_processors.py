@@ -196,7 +196,7 @@ def test_output_codec_is_that_of_the_return_annotation():
         processor("a")(returns_nothing).output_codec.encode(1)
     with pytest.raises(InvalidDataError, match="must be an object, not a string"):
         processor("a")(returns_either).output_codec.encode("x")
-    with pytest.raises(InvalidDataError, match="is not a Request"):
+    with pytest.raises(InvalidDataError, match="does not fit Request"):
         processor("a")(returns_model).output_codec.encode({})
     with pytest.raises(InvalidDataError, match="must be a string"):
         processor("a")(returns_literal).output_codec.encode(1)

@@ -1,4 +1,4 @@
-"""README.md as something that can be run: its blocks, one shell session of them all, and what to compare.
+"""README.md and the guides as something that can be run: their blocks, a shell session of a page, and what to compare.
 
 Every fenced block is of one of these kinds, and there is no other way to write one:
 
@@ -8,8 +8,8 @@ Every fenced block is of one of these kinds, and there is no other way to write 
 others     a file, whose name stands in a comment in its first lines: ``# approval.py``
 =========  =============================================================================================
 
-``python tests/readme.py DATABASE`` runs README.md, with an empty PostgreSQL database, and writes into it what its
-commands print.
+``python tests/pages.py DATABASE [PAGE…]`` runs these pages, else README.md, with an empty PostgreSQL database, and
+writes into them what their commands print.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from jobctl.storage.open import open_store
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+GUIDES = ROOT / "docs" / "guides"
 COLUMNS = 120
 
 SET_UP = {
@@ -45,13 +46,13 @@ SET_UP = {
 """The only commands that are not run, and why."""
 
 FOLDER = "/srv/app"
-"""Stands for the folder that README.md is run in."""
+"""Stands for the folder that a page is run in."""
 
 PROGRAMS = "/srv/app/.venv/bin/"
 """Stands for where jobctl is installed."""
 
 DATABASE = re.compile(r"(postgresql)(\+psycopg)?://app@db\.example/app")
-"""Stands for the PostgreSQL database that README.md is run on."""
+"""Stands for the PostgreSQL database that a page is run on."""
 
 FILES = {"python": ".py", "toml": ".toml", "ini": ".service", "bash": ".sh"}
 """The kinds of blocks that are files, and how their names end."""
@@ -60,8 +61,8 @@ _NAME = re.compile(r"\A(?:#!.*\n)?# (\S+)\n")
 _CALL = re.compile(r"(?<![\w./-])jobctl(?= [a-z-])")
 
 
-class BadReadmeError(Exception):
-    """Something in README.md would not be run."""
+class BadPageError(Exception):
+    """Something in a page would not be run."""
 
 
 @dataclass
@@ -109,10 +110,10 @@ class Ran:
 
 
 def steps(text: str) -> list[Step]:
-    """What README.md has to be run, in its order.
+    """What a page has to be run, in its order.
 
     Raises:
-        BadReadmeError: There is something that would not be run.
+        BadPageError: There is something that would not be run.
     """
     found: list[Step] = []
     for line, kind, body in _blocks(text):
@@ -123,7 +124,7 @@ def steps(text: str) -> list[Step]:
         elif kind in FILES:
             found.append(_file(line, kind, body))
         else:
-            raise BadReadmeError(f"line {line}: a block must be sh, cron or one of {', '.join(FILES)}, not {kind!r}")
+            raise BadPageError(f"line {line}: a block must be sh, cron or one of {', '.join(FILES)}, not {kind!r}")
     _refuse_inline(text, [each for each in found if isinstance(each, Command)])
     return found
 
@@ -141,9 +142,9 @@ def _blocks(text: str) -> Iterator[tuple[int, str, list[str]]]:
         elif match := re.fullmatch(r"```(\w*)", line):
             opened = number, match[1]
         elif re.match(r"\s*(```|~~~)|\t| {4,}", line) or re.search(r"<(pre|code|details)\b", line):
-            raise BadReadmeError(f"line {number}: write code between lines of ``` that begin at the margin")
+            raise BadPageError(f"line {number}: write code between lines of ``` that begin at the margin")
     if opened is not None:
-        raise BadReadmeError(f"line {opened[0]}: the block is not closed")
+        raise BadPageError(f"line {opened[0]}: the block is not closed")
 
 
 def _session(line: int, body: Sequence[str]) -> list[Command]:
@@ -152,21 +153,21 @@ def _session(line: int, body: Sequence[str]) -> list[Command]:
         if each.startswith("$ "):
             found.append(Command(number, each[2:]))
         elif not found:
-            raise BadReadmeError(f"line {number}: a session begins with a command after '$ '")
+            raise BadPageError(f"line {number}: a session begins with a command after '$ '")
         elif each.startswith("> ") and not found[-1].shown:
             found[-1].text += f"\n{each[2:]}"
         else:
             found[-1].shown.append(each)
     for each in found:
         if re.search(r"(^|\s)#", each.text):
-            raise BadReadmeError(f"line {each.line}: a comment in a command hides what is not run")
+            raise BadPageError(f"line {each.line}: a comment in a command hides what is not run")
     return found
 
 
 def _cron(number: int, line: str) -> str:
     match = re.fullmatch(r"(?:[\d*/,-]+ +){5}(\S.*)", line)
     if match is None:
-        raise BadReadmeError(f"line {number}: a line of a crontab has five fields and a command")
+        raise BadPageError(f"line {number}: a line of a crontab has five fields and a command")
     return match[1]
 
 
@@ -174,7 +175,7 @@ def _file(line: int, kind: str, body: Sequence[str]) -> File:
     text = "\n".join([*body, ""])
     match = _NAME.match(text)
     if match is None or not match[1].endswith(FILES[kind]):
-        raise BadReadmeError(f"line {line}: the first line must name the file: # name{FILES[kind]}")
+        raise BadPageError(f"line {line}: the first line must name the file: # name{FILES[kind]}")
     return File(line, kind, match[1], text)
 
 
@@ -182,10 +183,10 @@ def _refuse_inline(text: str, commands: Sequence[Command]) -> None:
     """A command line in the running text must be one that is run elsewhere, or the beginning of one."""
     outside = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     if outside.count("`") % 2:
-        raise BadReadmeError("a ` in the running text has no partner")
+        raise BadPageError("a ` in the running text has no partner")
     for span in re.findall(r"`([^`]+)`", " ".join(outside.split())):
         if re.match(r"(jobctl|python|pip|make|git) ", span) and not any(span in each.text for each in commands):
-            raise BadReadmeError(f"`{span}` is not run anywhere in README.md")
+            raise BadPageError(f"`{span}` is not run anywhere in the page")
 
 
 # --- running ---------------------------------------------------------------------------------------------------------
@@ -212,15 +213,15 @@ def run(todo: Sequence[Step], folder: Path, environment: Mapping[str, str], data
             text = _unit((place / str(number)).read_text(encoding="utf-8"))
         else:
             continue
-        script += [f"export README_STEP={number}; printf '\\036{number}:'", text, "printf '\\036%d\\036' $?"]
+        script += [f"export PAGE_STEP={number}; printf '\\036{number}:'", text, "printf '\\036%d\\036' $?"]
     (place / "script").write_text("\n".join([*script, ""]), encoding="utf-8")
-    given = {**environment, "PATH": f"{place}:{os.environ['PATH']}", "README_CALLS": str(place / "calls")}
+    given = {**environment, "PATH": f"{place}:{os.environ['PATH']}", "PAGE_CALLS": str(place / "calls")}
     printed = _on_terminal(["bash", "--norc", str(place / "script")], work, {**given, "NO_COLOR": "1"})
     parts = {int(number): (out, int(code)) for number, out, code in _PART.findall(printed)}
     wanted = sum(not (isinstance(each, File) and each.kind != "ini") for each in todo)
     wanted -= sum(isinstance(each, Command) and each.text in SET_UP for each in todo)
     if len(parts) < wanted:
-        raise BadReadmeError(f"the shell ended after {len(parts)} of {wanted} steps:\n{printed[-2000:]}")
+        raise BadPageError(f"the shell ended after {len(parts)} of {wanted} steps:\n{printed[-2000:]}")
     called = (place / "calls").read_text().split()
     return [
         Ran(_shown(parts[number][0], work, place, database), parts[number][1], called.count(str(number)))
@@ -234,7 +235,7 @@ _PART = re.compile(r"\x1e(\d+):(.*?)\x1e(\d+)\x1e", re.DOTALL)
 
 
 def _write_script(path: Path, text: str, *, counted: bool) -> None:
-    count = 'echo "$README_STEP" >> "$README_CALLS"\n' if counted else ""
+    count = 'echo "$PAGE_STEP" >> "$PAGE_CALLS"\n' if counted else ""
     path.write_text(f"#!/bin/sh\n{count}{text}\n", encoding="utf-8")
     path.chmod(0o755)
 
@@ -251,7 +252,7 @@ def _real(text: str, work: Path, place: Path, database: str, *, quote: bool = Fa
 
 
 def _shown(text: str, work: Path, place: Path, database: str) -> str:
-    """What was printed, as README.md would have it."""
+    """What was printed, as a page would have it."""
     text = text.replace("\r\n", "\n").replace(str(place), PROGRAMS.rstrip("/")).replace(str(work), FOLDER)
     store = open_store(database)
     store.close()
@@ -337,9 +338,9 @@ class Masked:
         return self._numbers.setdefault(tail, len(self._numbers) + 1)
 
 
-def _write(database: str) -> None:
-    """Write into README.md what its commands print."""
-    text = README.read_text(encoding="utf-8")
+def _write(page: Path, database: str) -> None:
+    """Write into a page what its commands print."""
+    text = page.read_text(encoding="utf-8")
     todo = steps(text)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
@@ -355,8 +356,9 @@ def _write(database: str) -> None:
         lines[last + 1 : last + 1 + len(step.shown)] = [None] * len(step.shown)
         if shown:
             lines[last] = f"{lines[last]}\n{shown}"
-    README.write_text("\n".join([*(each for each in lines if each is not None), ""]), encoding="utf-8")
+    page.write_text("\n".join([*(each for each in lines if each is not None), ""]), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    _write(sys.argv[1])
+    for page in sys.argv[2:] or [README]:
+        _write(Path(page), sys.argv[1])

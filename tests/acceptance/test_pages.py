@@ -1,4 +1,4 @@
-"""README.md does what it says: every command line in it is run, and every module in it is loaded and checked."""
+"""README.md and the guides do what they say: every command line is run, and every module is loaded and checked."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from readme import README, ROOT, SET_UP, BadReadmeError, Command, File, Masked, run, steps
+from pages import GUIDES, README, ROOT, SET_UP, BadPageError, Command, File, Masked, run, steps
 
-from jobctl.registry import load_modules
-
+PAGES = (README, *sorted(GUIDES.glob("*.md")))
 TEXT = README.read_text(encoding="utf-8")
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
 def files(todo) -> list[File]:
     return [each for each in todo if isinstance(each, File)]
 
 
-def test_commands_print_what_is_shown(tmp_path: Path, environment: dict[str, str], empty_postgres_url: str):
-    """Run in order in a clean folder, every command succeeds, calls jobctl, and prints what README.md shows."""
-    todo = steps(TEXT)
+@each_page
+def test_commands_print_what_is_shown(page: Path, tmp_path: Path, environment: dict[str, str], empty_postgres_url: str):
+    """Run in order in a clean folder, every command succeeds, calls jobctl, and prints what the page shows."""
+    todo = steps(page.read_text(encoding="utf-8"))
     results = run(todo, tmp_path, environment, empty_postgres_url)
     ours, theirs = Masked(), Masked()
     called = {each.name: 0 for each in files(todo) if each.kind == "bash"}
@@ -29,7 +31,7 @@ def test_commands_print_what_is_shown(tmp_path: Path, environment: dict[str, str
         if result is None:
             assert isinstance(step, File) or step.text in SET_UP
             continue
-        told = f"README.md, line {step.line}:\n{step.text}\n--- printed:\n{result.out}"
+        told = f"{page.name}, line {step.line}:\n{step.text}\n--- printed:\n{result.out}"
         assert result.code == 0, told
         assert result.calls >= step.calls, f"jobctl was not called: {told}"
         if isinstance(step, Command):
@@ -38,12 +40,13 @@ def test_commands_print_what_is_shown(tmp_path: Path, environment: dict[str, str
                 called[name] += result.calls if name in step.text else 0
     for each in files(todo):
         if each.name in called:
-            assert called[each.name] >= each.calls > 0, f"README.md never runs all of {each.name}"
+            assert called[each.name] >= each.calls > 0, f"{page.name} never runs all of {each.name}"
 
 
-def test_files_are_used():
+@each_page
+def test_files_are_used(page: Path):
     """Every Python file is run, imported by another file, or named in the configuration."""
-    todo = steps(TEXT)
+    todo = steps(page.read_text(encoding="utf-8"))
     for each in files(todo):
         if each.kind == "python":
             imported = f"from {each.name.removesuffix('.py')} import "
@@ -52,12 +55,14 @@ def test_files_are_used():
                 if isinstance(other, Command) or other.kind == "toml"
                 else imported in other.text
                 for other in todo
-            ), f"README.md never uses {each.name}"
+            ), f"{page.name} never uses {each.name}"
 
 
-def test_modules_are_loaded_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Every Python file is accepted by mypy --strict, and every processor module can be loaded."""
-    found = [each for each in files(steps(TEXT)) if each.kind == "python"]
+def test_modules_are_checked(tmp_path: Path):
+    """Every Python file is accepted by mypy --strict."""
+    found = [each for page in PAGES for each in files(steps(page.read_text(encoding="utf-8"))) if each.kind == "python"]
+    names = [each.name for each in found]
+    assert len(names) == len(set(names)), "two pages have a file of one name"
     for each in found:
         (tmp_path / each.name).write_text(each.text)
     checked = subprocess.run(
@@ -67,7 +72,7 @@ def test_modules_are_loaded_and_checked(tmp_path: Path, monkeypatch: pytest.Monk
             "mypy",
             "--strict",
             "--cache-dir",
-            ".mypy_cache/readme",
+            ".mypy_cache/pages",
             *(tmp_path / each.name for each in found),
         ],
         cwd=ROOT,
@@ -77,16 +82,13 @@ def test_modules_are_loaded_and_checked(tmp_path: Path, monkeypatch: pytest.Monk
         env={**os.environ, "MYPYPATH": str(tmp_path)},
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-    try:
-        modules = [each.name for each in found if "@processor(" in each.text]
-        assert len(modules) >= 2
-        assert load_modules(modules)
-    finally:
-        for name in set(sys.modules) - before:
-            del sys.modules[name]
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.stem)
+def test_guides_are_found_and_short(page: Path):
+    """README.md links every guide, and none is longer than 120 lines."""
+    assert f"docs/guides/{page.name})" in TEXT
+    assert page.read_text(encoding="utf-8").count("\n") <= 120
 
 
 def test_first_screen():
@@ -125,7 +127,7 @@ def test_first_screen():
 )
 def test_nothing_can_be_skipped(text: str):
     """Code in any form that would not be run is refused."""
-    with pytest.raises(BadReadmeError):
+    with pytest.raises(BadPageError):
         steps(text)
 
 
@@ -137,7 +139,7 @@ def test_what_is_not_called_is_seen(tmp_path: Path, environment: dict[str, str])
     assert (passed_over.calls, todo[0].calls) == (0, 1)
     assert failed.code == 2
     assert (good.calls, good.code, good.out) == (1, 0, f"jobctl {__import__('jobctl').__version__}\n")
-    with pytest.raises(BadReadmeError, match="the shell ended after 0 of 1 steps"):
+    with pytest.raises(BadPageError, match="the shell ended after 0 of 1 steps"):
         run(steps("```sh\n$ exit 0\n```\n"), tmp_path / "home", environment, "postgresql://")
 
 
