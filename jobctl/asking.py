@@ -77,7 +77,7 @@ class NewChain:
         input: That job's input.
         after: A delay before it is due.
         at: The time it is due; in the past means now.
-        blocked_by: Ids of the chains that must complete first.
+        blocked_by: Ids of the chains that must complete first; of several started together, earlier ones too.
         priority: Higher goes first, -1000 to 1000.
         id: An id of the caller's own, a UUID.
         key: Names the work: a text, or a Key when more is to be said.

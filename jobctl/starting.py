@@ -62,7 +62,7 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
         InvalidDataError: A blocker is not of a type that the processor declares.
     """
     for job in jobs:
-        check_blockers(conn, processors, job)
+        check_blockers(conn, processors, job, together=jobs)
     same = keys.same(store, conn, jobs)
     _refuse_same(jobs, same)
     started = store.start(conn, [job for place, job in enumerate(jobs) if place not in same])
@@ -75,8 +75,10 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
     ]
 
 
-def check_blockers(conn: Connection, processors: Registry, job: NewJob) -> None:
+def check_blockers(conn: Connection, processors: Registry, job: NewJob, *, together: Sequence[NewJob] = ()) -> None:
     """Refuse blockers of types other than the job's processor declares; those that do not exist are refused later.
+
+    Some may be started together with it.
 
     Raises:
         InvalidDataError: One is of another type.
@@ -84,7 +86,9 @@ def check_blockers(conn: Connection, processors: Registry, job: NewJob) -> None:
     known = processors.get(job.type_name)
     if job.blocked_by and known is not None and known.blockers is not None:
         found = reading.chains(conn, job.blocked_by)
-        processors.check_blockers(job.type_name, [each.type_name for each in found.values()])
+        types = {each.type_name for each in found.values()}
+        types.update(each.type_name for each in together if each.id in job.blocked_by)
+        processors.check_blockers(job.type_name, sorted(types))
 
 
 def _refuse_same(jobs: Iterable[NewJob], same: dict[int, str]) -> None:

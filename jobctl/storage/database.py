@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from enum import Enum
 from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import Connection, Engine, Executable, Select, event
@@ -14,6 +15,14 @@ from jobctl.errors import JobctlError
 
 COMMIT_GUARD = "jobctl_commit_guard"
 """Where a connection keeps what is called before each commit, and may refuse it."""
+
+
+class Lock(Enum):
+    """How much a locked row of jobctl_current is protected. Each waits for those that it would let nothing do to."""
+
+    UPDATE = "FOR UPDATE"  # nobody else locks or changes it
+    CHANGE = "FOR NO KEY UPDATE"  # the same, but that its chain stays open may be relied on
+    STAYS = "FOR KEY SHARE"  # the chain stays open; its job may change
 
 
 class Watch(Protocol):
@@ -133,7 +142,7 @@ class Database(ABC):
         """The instant in a row of ``run``."""
 
     @abstractmethod
-    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+    def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
         """The statement, locking the rows of jobctl_current that it reads."""
 
     @abstractmethod

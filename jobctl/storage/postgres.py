@@ -39,7 +39,7 @@ from sqlalchemy.exc import DBAPIError
 from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
-from jobctl.storage.database import Watch
+from jobctl.storage.database import Lock, Watch
 from jobctl.storage.parameters import JsonRow, type_rows
 from jobctl.storage.records import WORK, Complete, JobRow, Locked, Settled, Settlement
 from jobctl.storage.spelling import among, now, rows
@@ -256,8 +256,8 @@ class PostgresStore(Store):
     def instant(self, value: Any) -> datetime:
         return value.astimezone(UTC)  # type: ignore[no-any-return]
 
-    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
-        return _locking(statement, skip_locked)
+    def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
+        return _locking(statement, lock, skip_locked)
 
     def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
         """Differs because PostgreSQL inserts into two tables, and tells of it, in one round trip."""
@@ -346,8 +346,9 @@ def _compiled(statement: Executable) -> tuple[bytes, dict[str, Any]]:
 
 
 @cache
-def _locking(statement: Select[Any], skip_locked: bool) -> Select[Any]:
-    return statement.with_for_update(of=current, skip_locked=skip_locked)
+def _locking(statement: Select[Any], lock: Lock, skip_locked: bool) -> Select[Any]:
+    key_share, read = lock is not Lock.UPDATE, lock is Lock.STAYS
+    return statement.with_for_update(of=current, skip_locked=skip_locked, key_share=key_share, read=read)
 
 
 class _Listener:

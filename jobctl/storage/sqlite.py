@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
-from jobctl.storage.database import Watch
+from jobctl.storage.database import Lock, Watch
 from jobctl.storage.parameters import JsonRow, id_rows, type_rows
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
 from jobctl.storage.spelling import among, matching, now
@@ -188,13 +188,13 @@ class SqliteStore(Store):
                 conn.exec_driver_sql(statement)
                 statement = ""
 
-    def lock(self, conn: Connection, chain_ids: Iterable[str]) -> dict[str, Locked]:
+    def lock(self, conn: Connection, chain_ids: Iterable[str], lock: Lock = Lock.UPDATE) -> dict[str, Locked]:
         """Differs because SQLite locks the whole file: a write that changes nothing takes the lock.
 
         On a connection of jobctl's the transaction has it already; on a caller's it may not.
         """
         self.run(conn, TAKE_WRITE_LOCK, {"nobody": ""})
-        return super().lock(conn, chain_ids)
+        return super().lock(conn, chain_ids, lock)
 
     def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         text, constants, order = _compiled(statement)
@@ -206,7 +206,7 @@ class SqliteStore(Store):
     def instant(self, value: Any) -> datetime:
         return datetime.fromtimestamp(value / 1000, UTC)
 
-    def for_update(self, statement: Select[Any], *, skip_locked: bool = False) -> Select[Any]:
+    def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
         """Differs because whoever writes holds the whole file."""
         return statement
 

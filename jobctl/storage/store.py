@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Insert
 from jobctl.errors import DuplicateIdError, NotFoundError, UsageError
 from jobctl.storage import leasing, queries
 from jobctl.storage import statements as sql
-from jobctl.storage.database import Database
+from jobctl.storage.database import Database, Lock
 from jobctl.storage.parameters import (
     JsonRow,
     act_row,
@@ -130,13 +130,13 @@ class Store(Database):
 
     # --- locking -------------------------------------------------------------------------------------------------
 
-    def lock(self, conn: Connection, chain_ids: Iterable[str]) -> dict[str, Locked]:
+    def lock(self, conn: Connection, chain_ids: Iterable[str], lock: Lock = Lock.UPDATE) -> dict[str, Locked]:
         """Lock those of these chains that are open, in the order of their ids; returns their current jobs.
 
         In a statement of its own: what is read afterwards is then newer than the lock.
         """
         ids = id_rows(chain_ids)
-        found = self.run(conn, self.for_update(sql.CURRENT), {"ids": ids})
+        found = self.run(conn, self.locking(sql.CURRENT, lock), {"ids": ids})
         return {row[0]: Locked(*row) for row in found}
 
     def hold(self, conn: Connection, chain_id: str) -> Locked | None:
@@ -161,15 +161,15 @@ class Store(Database):
     # --- starting ------------------------------------------------------------------------------------------------
 
     def start(self, conn: Connection, jobs: Sequence[NewJob]) -> list[ChainRow]:
-        """Insert the first jobs of chains; those with an open blocker wait for it.
+        """Insert the first jobs of chains; those with an open blocker, or an earlier one of these, wait for it.
 
         Raises:
             NotFoundError: A blocker does not exist.
             DuplicateIdError: An id is taken.
             UsageError: A chain would wait for itself.
         """
-        blockers = {each for job in jobs for each in job.blocked_by}
-        rows = self._rows(conn, jobs, self.lock(conn, blockers) if blockers else {})
+        blockers = _others(jobs)
+        rows = self._rows(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
         _refuse_twice(jobs)
         made = self.insert_chains(conn, rows) if rows else {}
         _refuse_taken(jobs, made.keys())
@@ -181,9 +181,13 @@ class Store(Database):
         for job in jobs:
             if job.chain_id in job.blocked_by:
                 raise UsageError(f"the chain {job.chain_id} cannot wait for itself")
-        blockers = {each for job in jobs for each in job.blocked_by}
+        blockers = _others(jobs)
         waited_for = self._uncompleted(conn, blockers, open_chains) if blockers else set()
-        return [new_job_row(job, "blocked" if waited_for.intersection(job.blocked_by) else "pending") for job in jobs]
+        rows = []
+        for job in jobs:
+            rows.append(new_job_row(job, "pending" if waited_for.isdisjoint(job.blocked_by) else "blocked"))
+            waited_for.add(job.chain_id)
+        return rows
 
     def _insert_blockers(self, conn: Connection, jobs: Sequence[NewJob]) -> None:
         edges: list[JsonRow] = [
@@ -281,7 +285,7 @@ class Store(Database):
         The waiting jobs are locked by a statement before the one that checks: two chains that complete at once
         would each see the other open, and nobody would free the job that waits for both.
         """
-        waiting = [id_ for (id_,) in self.run(conn, self.for_update(sql.DEPENDENTS), {"ids": completed})]
+        waiting = [id_ for (id_,) in self.run(conn, self.locking(sql.DEPENDENTS, Lock.CHANGE), {"ids": completed})]
         if not waiting:
             return set()
         return {type_name for (type_name,) in self.run(conn, sql.UNBLOCK, {"ids": id_rows(waiting)})}
@@ -300,7 +304,7 @@ class Store(Database):
     def reap(self, conn: Connection, own_leases: Iterable[str], *, limit: int = 1000) -> list[Reaped]:
         """Give back jobs whose leases ran out, except the caller's own."""
         held = json.dumps([{"lease": lease} for lease in own_leases])
-        expired = self.for_update(leasing.EXPIRED, skip_locked=True)
+        expired = self.locking(leasing.EXPIRED, skip_locked=True)
         reaped = [Reaped(*row) for row in self.run(conn, expired, {"held": held, "most": limit})]
         if not reaped:
             return []
@@ -326,7 +330,7 @@ class Store(Database):
         """
         held = list(held)
         parameters = {"held": held_rows(held, {})}
-        free = {id_ for (id_,) in self.run(conn, self.for_update(leasing.RENEWABLE, skip_locked=True), parameters)}
+        free = {id_ for (id_,) in self.run(conn, self.locking(leasing.RENEWABLE, skip_locked=True), parameters)}
         if not free:
             return free
         parameters = {"held": held_rows([each for each in held if each.id in free], {})}
@@ -341,7 +345,7 @@ class Store(Database):
         """
         held = list(held)
         parameters = {"held": held_rows(held, seconds)}
-        free = {id_ for (id_,) in self.run(conn, self.for_update(leasing.RENEWABLE, skip_locked=True), parameters)}
+        free = {id_ for (id_,) in self.run(conn, self.locking(leasing.RENEWABLE, skip_locked=True), parameters)}
         chosen = [each for each in held if each.id in free]
         renewed = (
             {id_ for (id_,) in self.run(conn, leasing.RENEW, {"held": held_rows(chosen, seconds)})} if chosen else set()
@@ -361,6 +365,16 @@ def _refuse_taken(jobs: Sequence[NewJob], inserted: Collection[str]) -> None:
     if len(inserted) < len(jobs):
         taken = next(job.id for job in jobs if job.id not in inserted)
         raise DuplicateIdError(f"the id {taken} is taken", id=taken)
+
+
+def _others(jobs: Sequence[NewJob]) -> set[str]:
+    """The chains that these jobs wait for, without those that earlier ones of the jobs begin."""
+    found: set[str] = set()
+    before: set[str] = set()
+    for job in jobs:
+        found.update(each for each in job.blocked_by if each not in before)
+        before.add(job.id)
+    return found
 
 
 def _refuse_twice(jobs: Sequence[NewJob]) -> None:

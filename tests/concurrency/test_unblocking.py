@@ -187,3 +187,16 @@ def test_waiting_job_settled_by_force_while_its_blocker_completes(client, first,
         wait_until_blocked(postgres_url, by=pid_of(conn))
     assert completing.result().work == frozenset()
     assert client.get(waiting.id).output == "by hand"
+
+
+def test_who_starts_waiting_does_not_hold_up_who_frees(client, first, second):
+    """A start behind a blocked chain and the completion that frees this chain do not wait for each other."""
+    blocker = client.start("a")
+    freed = client.start("w", blocked_by=[blocker.id])
+    waiting = new_id()
+    (row,) = claim(first, "a")
+    with first.transaction() as conn:
+        start(first, conn, waiting, freed.id)
+        assert in_transaction(second, lambda conn: second.settle(conn, [completed(row)])).result().work == {"w"}
+        start(first, conn, new_id(), blocker.id)
+    assert [client.get(each).status for each in (freed.id, waiting)] == [Status.READY, Status.BLOCKED]

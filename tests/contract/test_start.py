@@ -312,6 +312,19 @@ def test_own_id_is_no_blocker(client):
     assert client.list_chains().items == ()
 
 
+def test_blockers_of_the_same_batch(client, store):
+    """Of a batch, a chain may wait for one before it, but not for one after it; refused, nothing is started."""
+    first, second = new_id(), new_id()
+    with pytest.raises(NotFoundError, match=f"there is no chain {second} to wait for"):
+        client.start_many([NewChain("a", id=first, blocked_by=[second]), NewChain("a", id=second)])
+    assert client.list_chains().items == ()
+    one, two = client.start_many([NewChain("a", id=first), NewChain("a", id=second, blocked_by=[first])])
+    assert (one.status, two.status) == (Status.READY, Status.BLOCKED)
+    with client.settle(first) as current:
+        current.complete()
+    assert client.get(second).status is Status.READY
+
+
 def test_many_at_once(client):
     """Many chains of different types start in one call, in the order given, each as it was asked for."""
     blocker = client.start("first")
