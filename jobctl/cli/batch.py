@@ -24,12 +24,19 @@ if TYPE_CHECKING:
 LINES_PER_BATCH = 1000
 """How many chains are started at once, all or none."""
 
-KEY_FIELDS = {"key_scope": "scope", "key_window": "window", "key_conflict": "conflict"}
+KEY_FIELDS = {
+    "key_scope": "scope",
+    "key_window": "window",
+    "key_exclude": "exclude",
+    "key_conflict": "conflict",
+}
 
 FIELDS = {"type", *(each.name for each in fields(NewChain)[1:]), *KEY_FIELDS}
 """What a line may have."""
 
-TEXTS = ("type", "after", "at", "id", "key", *KEY_FIELDS)
+TEXTS = ("type", "after", "at", "id", "key", "key_scope", "key_window", "key_conflict")
+
+IDS = ("blocked_by", "key_exclude")
 
 
 class Line(NamedTuple):
@@ -140,14 +147,7 @@ def _chain(raw: bytes, defaults: Mapping[str, Any]) -> NewChain:
     if {"after", "at"} & given.keys():
         defaults = {name: value for name, value in defaults.items() if name not in {"after", "at"}}
     merged = {**defaults, **{name: value for name, value in given.items() if value is not None}}
-    for name in TEXTS:
-        if not isinstance(merged.get(name), str | timedelta | datetime | None):
-            raise InvalidDataError(f"'{name}' is a text, not {merged[name]!r}")
-    if not isinstance(merged.get("priority", 0), int):
-        raise InvalidDataError(f"'priority' is a whole number, not {merged['priority']!r}")
-    blocked_by = merged.get("blocked_by", ())
-    if not isinstance(blocked_by, list | tuple) or not all(isinstance(each, str) for each in blocked_by):
-        raise InvalidDataError(f"'blocked_by' is a list of ids, not {blocked_by!r}")
+    _check_kinds(merged)
     if "type" not in merged:
         raise InvalidDataError("it has no 'type': write it, or give TYPE for all lines")
     chain = NewChain(
@@ -155,11 +155,23 @@ def _chain(raw: bytes, defaults: Mapping[str, Any]) -> NewChain:
         given.get("input", defaults.get("input")),
         merged.get("after"),
         _instant(merged.get("at")),
-        blocked_by,
+        merged.get("blocked_by", ()),
         merged.get("priority", 0),
         merged.get("id"),
     )
     return replace(chain, key=_key(merged))
+
+
+def _check_kinds(merged: Mapping[str, Any]) -> None:
+    for name in TEXTS:
+        if not isinstance(merged.get(name), str | timedelta | datetime | None):
+            raise InvalidDataError(f"'{name}' is a text, not {merged[name]!r}")
+    if not isinstance(merged.get("priority", 0), int):
+        raise InvalidDataError(f"'priority' is a whole number, not {merged['priority']!r}")
+    for name in IDS:
+        ids = merged.get(name, [])
+        if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+            raise InvalidDataError(f"'{name}' is a list of ids, not {ids!r}")
 
 
 def _instant(at: str | datetime | None) -> datetime | None:

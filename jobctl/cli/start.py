@@ -59,6 +59,10 @@ def start(
         str | None,
         typer.Option("--key-window", metavar="DURATION", help="Only chains that were started so long ago count."),
     ] = None,
+    key_exclude: Annotated[
+        list[str] | None,
+        typer.Option("--key-exclude", metavar="CHAIN", help="This chain does not count; repeatable."),
+    ] = None,
     key_conflict: Annotated[
         str | None,
         typer.Option(
@@ -83,9 +87,9 @@ def start(
 
     With --key, the id of the chain that has the key is printed if there is one, and stderr says so.
 
-    With --batch, a line is an object with type, input, after, at, blocked_by, priority, id, key, key_scope, key_window
-    and key_conflict; what it leaves out is as TYPE and the options say. Ids are printed in the order of the lines. A
-    thousand lines are started at once, all or none.
+    With --batch, a line is an object with type, input, after, at, blocked_by, priority, id, key, key_scope, key_window,
+    key_exclude and key_conflict; what it leaves out is as TYPE and the options say. Ids are printed in the order of the
+    lines. A thousand lines are started at once, all or none.
     """
     if timeout is not None and not wait:
         raise UsageError("--timeout limits --wait: give both")
@@ -93,7 +97,7 @@ def start(
     value = parse.input_argument(input_, set_)
     due = parse.schedule(after, at, run.say)
     number = parse.whole("--priority", priority)
-    keys = _key_options(key_scope, key_window, key_conflict)
+    keys = _key_options(key_scope, key_window, key_exclude, key_conflict)
     if batch is not None:
         _refuse_with_batch({"--wait": wait, "--id": id_, "--key": key})
         given = {"type": type_name, "input": value, "blocked_by": blocked_by, "priority": number, **due, **keys}
@@ -139,7 +143,7 @@ def _tell(run: Run, chain: Chain, *, awaited: bool) -> None:
 
 def _key(key: str | None, more: Mapping[str, Any]) -> Key | None:
     if key is None and more:
-        raise UsageError("--key-scope, --key-window and --key-conflict are about a key: give --key too")
+        raise UsageError("--key-scope, --key-window, --key-exclude and --key-conflict are about a key: give --key too")
     return None if key is None else Key(key, **{name.removeprefix("key_"): each for name, each in more.items()})
 
 
@@ -147,7 +151,9 @@ def _state(chain: Chain) -> str:
     return f"due {iso(chain.scheduled_at)}" if chain.status is Status.SCHEDULED else chain.status.value
 
 
-def _key_options(scope: str | None, window: str | None, conflict: str | None) -> dict[str, Any]:
+def _key_options(
+    scope: str | None, window: str | None, exclude: list[str] | None, conflict: str | None
+) -> dict[str, Any]:
     """What is said of the key, or of the keys of a batch."""
     found: dict[str, Any] = {}
     if scope is not None:
@@ -155,6 +161,8 @@ def _key_options(scope: str | None, window: str | None, conflict: str | None) ->
     if window is not None:
         parse.duration("--key-window", window, "1ms")
         found["key_window"] = window
+    if exclude:
+        found["key_exclude"] = exclude
     if conflict is not None:
         found["key_conflict"] = parse.one_of("--key-conflict", conflict, KEY_CONFLICTS)
     return found

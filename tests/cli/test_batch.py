@@ -73,6 +73,7 @@ BAD = [
     ({"type": "a", "blocked_by": "x"}, "'blocked_by' is a list"),
     ({"type": "a", "blocked_by": ["x"]}, "is not an id"),
     ({"type": "a", "key": ""}, "is not a key"),
+    ({"type": "a", "key": "k", "key_exclude": "x"}, "'key_exclude' is a list"),
     ({"type": "a", "key": "k", "key_scope": "all"}, "scope"),
 ]
 
@@ -142,6 +143,15 @@ def test_key(call: Callable[..., Result]):
     assert again.err == f"nothing is started: the chain {first.strip()} has the key 'may'\n"
     assert call("start", "a", "--key", "may", "--json").json["deduplicated"] is True
     assert types(call) == ["a"]
+
+
+def test_key_that_excludes(call: Callable[..., Result], here: Path):
+    """A chain that is excluded has the key for nobody: by option, for all lines of a batch, or by a line's own."""
+    first = call("start", "a", "--key", "k").out.strip()
+    second = call("start", "a", "--key", "k", "--key-exclude", first).out.strip()
+    assert call("start", "a", "--key", "k", "--key-exclude", second).out.strip() == first
+    (here / "lines").write_text(json.dumps({"type": "a", "key": "k", "key_exclude": [second]}) + '\n{"key": "k"}\n')
+    assert call("start", "a", "--batch", "lines", "--key-exclude", first).lines == [first, second]
 
 
 def test_key_that_fails(call: Callable[..., Result]):
