@@ -52,12 +52,15 @@ class Attempt:
                 return {"receipt": receipt}
     """
 
-    def __init__(self, store: Store, row: JobRow, held: Held, blockers: tuple[Chain, ...]) -> None:
+    def __init__(
+        self, store: Store, row: JobRow, held: Held, blockers: tuple[Chain, ...], turns: threading.Semaphore
+    ) -> None:
         self.row = row
         self.held = held
         self.blockers = blockers
         self.renewed_at = 0.0  # by time.monotonic(); kept by whoever renews the lease
         self._store = store
+        self._turns = turns  # as many transactions of handlers as may be open at once
         self._lost: LostReason | None = None
         self._lost_told: threading.Event | None = None  # made for who waits: it takes as long as all else here
         self._on_lost: Callable[[], object] | None = None
@@ -157,9 +160,15 @@ class Attempt:
 
     def _begin(self) -> Connection:
         """Begin a transaction that holds the chain, with a savepoint for the handler's SQL."""
-        self.raise_if_lost()
+        self._turns.acquire()
+        try:
+            self.raise_if_lost()
+            with self._database():
+                conn = self._conn = self._store.engine.connect()
+        except BaseException:
+            self._turns.release()
+            raise
         with self._database():
-            conn = self._conn = self._store.engine.connect()
             try:
                 self._transaction = conn.begin()
                 conn.info[COMMIT_GUARD] = self._refuse_commit
@@ -251,10 +260,14 @@ class Attempt:
     def roll_back(self) -> None:
         """Undo what is open, and give the connection back. Does nothing when nothing is open."""
         conn, self._conn = self._conn, None
-        if conn is not None:
+        if conn is None:
+            return
+        try:
             with suppress(SQLAlchemyError):  # a connection that is lost is rolled back by the database
                 conn.info.pop(COMMIT_GUARD, None)
                 conn.close()  # rolls back what was not committed
+        finally:
+            self._turns.release()
 
     def disconnect(self) -> None:
         """Cut the connection from another thread, so that the database lets go of what the attempt has locked."""

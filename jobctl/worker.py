@@ -40,6 +40,10 @@ MOST_PREFETCHED: Final = 1000
 STALE_SECONDS: Final = 0.25
 """Claimed jobs that could not begin for so long are given back: another worker may have a free hand."""
 
+MOST_TRANSACTIONS: Final = 32
+"""So many transactions of handlers are open at once, whatever the concurrency: a server has 100 connections unless told
+otherwise, for all of its clients, and commits no faster through more of them."""
+
 RETRY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 """Pauses between tries while the database is away; the last one repeats."""
 
@@ -99,6 +103,7 @@ class Worker:
         self._pace = Pace()
         # threads and the event loop share the concurrency: with both, nothing may wait in front of either
         self._mixed = len({registry[name].is_async for name in self._types}) > 1
+        self._turns = threading.Semaphore(MOST_TRANSACTIONS)
         self._failures = 0  # in a row, of the database
 
     # --- the outside ---------------------------------------------------------------------------------------------
@@ -281,7 +286,7 @@ class Worker:
         if not rows:
             return
         attempts = [
-            Attempt(self._store, row, held_of(row), tuple(chain_of(each) for each in blockers.get(row.id, ())))
+            Attempt(self._store, row, held_of(row), tuple(map(chain_of, blockers.get(row.id, ()))), self._turns)
             for row in rows
         ]
         self._keeper.add(attempts)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jobctl.worker import Worker
 
 OTHER_CONNECTIONS = 3
-"""Besides one for each handler: for claiming and settling, for renewing leases, and one to spare."""
+"""Besides those of handlers: for claiming and settling, for renewing leases, and one to spare."""
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -88,7 +88,7 @@ def worker(
     """
     from jobctl.options import CONCURRENCY, MAX_JOBS, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
     from jobctl.storage.open import open_store
-    from jobctl.worker import Worker
+    from jobctl.worker import MOST_TRANSACTIONS, Worker
 
     log = parse.one_of("--log-format", log_format, ("human", "json"))
     options = WorkerOptions(
@@ -106,7 +106,7 @@ def worker(
     if not registry:
         raise UsageError("a worker needs processors: give --processors MOD, or 'processors' in jobctl.toml")
     line = json_line if log == "json" else partial(human_line, colored=run.colored(sys.stderr))
-    store = open_store(run.database, pool_size=options.concurrency + OTHER_CONNECTIONS)
+    store = open_store(run.database, pool_size=min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS)
     try:
         with Log(line, quiet=run.common.quiet) as tell:
             working = Worker(store, registry, options, tell)

@@ -7,10 +7,11 @@ import threading
 import time
 
 import pytest
+import sqlalchemy as sa
 from support import eventually
-from worker.workshop import Workshop, make
+from worker.workshop import TRANSACTIONAL, Workshop, make
 
-from jobctl import Backoff, Job, Status, processor
+from jobctl import Backoff, Job, Status, processor, worker
 from jobctl.errors import UsageError
 from jobctl.events import Told
 
@@ -159,3 +160,23 @@ def test_nothing_is_left_behind(shop: Workshop):
     shop.start("other")
     shop.run(make("plain"), make("async_staged", "other"), concurrency=3)
     eventually(lambda: {each.name for each in threading.enumerate() if each.name.startswith("jobctl")} <= before)
+
+
+@pytest.mark.parametrize("mode", TRANSACTIONAL)
+def test_transactions_at_once(postgres_shop: Workshop, monkeypatch: pytest.MonkeyPatch, mode: str):
+    """However many handlers run, so many of them have a transaction open; the others wait for their turn."""
+    monkeypatch.setattr(worker, "MOST_TRANSACTIONS", 2)
+    gate = postgres_shop.gate()
+    chains = postgres_shop.start_many(6)
+    started = postgres_shop.work(make(mode, hooks={"complete": gate}), concurrency=6)
+    started.until(Told.JOB_STARTED, times=6)
+    gate.reached(2)
+    with postgres_shop.store.transaction() as conn:
+        query = sa.text(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE :state"
+        )
+        assert conn.scalar(query, {"state": "idle in transaction%"}) == 2
+    assert len(gate.arrived) == 2
+    gate.open()
+    started.until(Told.JOB_COMPLETED, times=6)
+    assert {postgres_shop.client.get(each).status for each in chains} == {Status.COMPLETED}
