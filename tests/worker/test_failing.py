@@ -23,6 +23,8 @@ PLACES = [
     *((mode, place) for mode in STAGED for place in ("prepare", "between", "complete", "after")),
 ]
 
+IN_TRANSACTION = [(mode, place) for mode, place in PLACES if place in {"prepare", "complete"}]
+
 
 def fail(_conn: Any, _job: Job[Any]) -> None:
     raise ValueError("no luck: ü\x00\ud800")
@@ -68,7 +70,7 @@ def poison(conn: sa.Connection, _job: Job[Any]) -> None:
         conn.execute(sa.text("INSERT INTO no_such_table VALUES (1)"))
 
 
-@pytest.mark.parametrize(("mode", "place"), [each for each in PLACES if each[1] in {"prepare", "complete"}])
+@pytest.mark.parametrize(("mode", "place"), IN_TRANSACTION)
 def test_poisoned_transaction(postgres_shop: Workshop, mode: str, place: str):
     """A handler that catches the error of its failing SQL has no transaction left to commit: the attempt failed."""
     chain = postgres_shop.start()
@@ -127,14 +129,12 @@ def begin_anew(conn: sa.Connection, job: Job[Any]) -> None:
         conn.execute(INSERT, {"job": job.id, "why": "more"})
 
 
-@pytest.mark.parametrize("place", ["prepare", "complete"])
+@pytest.mark.parametrize(("mode", "place"), IN_TRANSACTION)
 @pytest.mark.parametrize("ending", [commit, commit_caught, roll_back, roll_back_and_write, begin_anew])
-def test_ending_the_transaction(shop: Workshop, transactional: str, place: str, ending: Hook):
+def test_ending_the_transaction(shop: Workshop, mode: str, place: str, ending: Hook):
     """A handler that commits or rolls back by itself has failed, and nothing that it wrote is kept."""
-    if transactional == "atomic" and place == "prepare":
-        pytest.skip("an atomic handler has one transaction")
     chain = shop.start()
-    shop.run(make(transactional, hooks={place: ending}))
+    shop.run(make(mode, hooks={place: ending}))
     assert_failed_once(shop, chain, "not its own")
 
 
@@ -177,7 +177,7 @@ def test_a_task_that_ends_programs(shop: Workshop):
     assert "SystemExit" in str(shop.client.get(bad).last_error)
 
 
-@pytest.mark.parametrize(("mode", "place"), [each for each in PLACES if each[1] in {"prepare", "complete"}])
+@pytest.mark.parametrize(("mode", "place"), IN_TRANSACTION)
 def test_a_lost_connection_under_sql(shop: Workshop, mode: str, place: str):
     """A connection that breaks under a handler's SQL is not the handler's error: no attempt, no backoff, no effect."""
     breaks = iter([True])
