@@ -38,6 +38,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Twice the processors: most tests wait, for a disk, another process or a lease, longer than they compute."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node) -> None:
     """Tell a process of pytest-xdist where the server is."""
     node.workerinput["server_folder"] = str(node.config.stash[FOLDER])
