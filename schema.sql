@@ -56,6 +56,7 @@ CREATE TABLE jobctl_current (
     leased_until timestamptz,
     last_error   text,
     dedup_key    text,                            -- the chain's, so that an open one is found however many closed
+    paused_at    timestamptz,                     -- since when the chain is paused: nothing of it is claimed
     CONSTRAINT jobctl_current_status CHECK (status IN ('blocked', 'pending', 'running', 'failed')),
     CONSTRAINT jobctl_current_lease CHECK (
         (status = 'running') = (lease IS NOT NULL) AND (lease IS NULL) = (leased_until IS NULL))
@@ -63,7 +64,7 @@ CREATE TABLE jobctl_current (
 
 -- What a worker may claim: per type and priority, the earliest due first.
 CREATE INDEX jobctl_current_claim ON jobctl_current (type_name, priority, scheduled_at, chain_id)
-    WHERE status = 'pending';
+    WHERE status = 'pending' AND paused_at IS NULL;
 
 -- Leases, the next to run out first.
 CREATE INDEX jobctl_current_lease ON jobctl_current (leased_until) WHERE status = 'running';
@@ -73,6 +74,9 @@ CREATE INDEX jobctl_current_dedup ON jobctl_current (dedup_key) WHERE dedup_key 
 
 -- Lists of what waits for something or somebody.
 CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id) WHERE status IN ('blocked', 'failed');
+
+-- The chains that are paused.
+CREATE INDEX jobctl_current_paused ON jobctl_current (chain_id) WHERE paused_at IS NOT NULL;
 
 -- What came of a job. The row of a chain's last job is what came of the chain.
 CREATE TABLE jobctl_settled (
@@ -91,6 +95,9 @@ CREATE TABLE jobctl_settled (
     CONSTRAINT jobctl_settled_output CHECK ((status = 'completed') = (output IS NOT NULL))
 );
 CREATE INDEX jobctl_settled_cancelled ON jobctl_settled (chain_id) WHERE status = 'cancelled';
+
+-- What was settled when. Rows come in the order of time, so that a few bytes for each 32 pages tell.
+CREATE INDEX jobctl_settled_completed ON jobctl_settled USING brin (completed_at) WITH (pages_per_range = 32);
 
 -- Which chains a job waits or waited for, in the order given.
 CREATE TABLE jobctl_blocker (
@@ -125,3 +132,43 @@ CREATE TABLE jobctl_act (
     details  json        NOT NULL   -- what changed
 );
 CREATE INDEX jobctl_act_chain ON jobctl_act (chain_id);
+
+-- Types of which nothing is claimed. The empty name stands for all types.
+CREATE TABLE jobctl_pause (
+    type_name text        PRIMARY KEY,
+    at        timestamptz NOT NULL,
+    actor     text        NOT NULL,
+    note      text
+);
+
+-- Workers, one row per process. A worker that ends deletes its row; one that is not heard of for some beats is dead.
+CREATE TABLE jobctl_worker (
+    id           uuid             PRIMARY KEY,
+    name         text             NOT NULL,
+    host         text             NOT NULL,
+    pid          integer          NOT NULL,
+    version      text             NOT NULL,
+    types        json             NOT NULL,            -- the names of those that it works
+    concurrency  integer          NOT NULL,
+    running      integer          NOT NULL,            -- how many of its slots are in use
+    stopping     smallint         NOT NULL DEFAULT 0,  -- 1: it finishes what runs, and claims nothing
+    busy_since   timestamptz,                          -- since when all its slots are in use
+    started_at   timestamptz      NOT NULL,
+    seen_at      timestamptz      NOT NULL,            -- its last sign of life
+    beat_seconds double precision NOT NULL             -- how often it gives one
+);
+
+-- What workers did in each minute, per type: written by each worker for itself, so that nobody waits for anybody.
+CREATE TABLE jobctl_tally (
+    minute      timestamptz      NOT NULL,
+    worker_id   uuid             NOT NULL,
+    type_name   text             NOT NULL,
+    completed   bigint           NOT NULL,
+    continued   bigint           NOT NULL,
+    rescheduled bigint           NOT NULL,
+    errors      bigint           NOT NULL,  -- attempts that failed
+    failed      bigint           NOT NULL,  -- jobs whose attempts are used up
+    seconds     double precision NOT NULL,  -- that handlers ran, in all
+    durations   json             NOT NULL,  -- how many attempts took how long: upper bound in milliseconds to count
+    PRIMARY KEY (minute, worker_id, type_name)
+);

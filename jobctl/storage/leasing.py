@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, null, select, update
+from sqlalchemy import and_, bindparam, exists, func, literal_column, null, or_, select, update
 
 from jobctl.storage.spelling import among, as_text, later, latest, matching, now, rows, seconds_until
 from jobctl.storage.statements import IDS, PENDING, RUNNING
-from jobctl.storage.tables import current, job, settled
+from jobctl.storage.tables import current, job, pause, settled
 
 TYPES = rows("types", type_name="text", lease_seconds="number")
 
-_lane_base = select(
-    TYPES.c.type_name,
-    select(func.max(current.c.priority))
-    .where(current.c.type_name == TYPES.c.type_name, current.c.status == PENDING)
-    .correlate(TYPES)
-    .scalar_subquery()
-    .label("priority"),
-).cte("lane", recursive=True)
+CLAIMABLE = and_(current.c.status == PENDING, current.c.paused_at.is_(None))
+"""What may be claimed once it is due, in the words of its index."""
+
+_is_paused = exists().where(or_(pause.c.type_name == TYPES.c.type_name, pause.c.type_name == literal_column("''")))
+
+_lane_base = (
+    select(
+        TYPES.c.type_name,
+        select(func.max(current.c.priority))
+        .where(current.c.type_name == TYPES.c.type_name, CLAIMABLE)
+        .correlate(TYPES)
+        .scalar_subquery()
+        .label("priority"),
+    )
+    .where(~_is_paused.correlate(TYPES))
+    .cte("lane", recursive=True)
+)
 
 LANES = _lane_base.union_all(
     select(
@@ -27,20 +36,18 @@ LANES = _lane_base.union_all(
         select(func.max(current.c.priority))
         .where(
             current.c.type_name == _lane_base.c.type_name,
-            current.c.status == PENDING,
+            CLAIMABLE,
             current.c.priority < _lane_base.c.priority,
         )
         .correlate(_lane_base)
         .scalar_subquery(),
     ).where(_lane_base.c.priority.is_not(None))
 )
-"""The priorities that wait, per type: one index probe each, so the cost does not grow with the backlog."""
+"""The priorities that wait, per type that is not paused: one index probe each, so that the backlog costs nothing."""
 
 _first_due = (
     select(func.min(current.c.scheduled_at))
-    .where(
-        current.c.type_name == LANES.c.type_name, current.c.priority == LANES.c.priority, current.c.status == PENDING
-    )
+    .where(current.c.type_name == LANES.c.type_name, current.c.priority == LANES.c.priority, CLAIMABLE)
     .correlate(LANES)
     .scalar_subquery()
 )

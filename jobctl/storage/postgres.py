@@ -61,7 +61,7 @@ _candidate = (
     .where(
         current.c.type_name == leasing.LANES.c.type_name,
         current.c.priority == leasing.LANES.c.priority,
-        current.c.status == sql.PENDING,
+        leasing.CLAIMABLE,
         current.c.scheduled_at <= now(),
     )
     .order_by(current.c.scheduled_at, current.c.chain_id)
@@ -77,7 +77,7 @@ _candidates = (
 )
 _picked = (
     select(current.c.chain_id)
-    .where(among(_place, _candidates.c.place), current.c.status == sql.PENDING)
+    .where(among(_place, _candidates.c.place), leasing.CLAIMABLE)
     .order_by(current.c.priority.desc(), current.c.scheduled_at, current.c.chain_id)
     .limit(bindparam("most"))
     .with_for_update(of=current, skip_locked=True)

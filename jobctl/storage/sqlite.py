@@ -64,7 +64,7 @@ CANDIDATES = (
     .where(
         current.c.type_name == bindparam("type_name"),
         current.c.priority == bindparam("priority"),
-        current.c.status == sql.PENDING,
+        leasing.CLAIMABLE,
         current.c.scheduled_at <= now(),
     )
     .order_by(current.c.scheduled_at, current.c.chain_id)

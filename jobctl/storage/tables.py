@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     BigInteger,
     Column,
+    Double,
     Integer,
     MetaData,
     SmallInteger,
@@ -55,6 +56,7 @@ current = Table(
     Column("leased_until", Timestamp),
     Column("last_error", Text),
     Column("dedup_key", Text),
+    Column("paused_at", Timestamp),
 )
 
 settled = Table(
@@ -103,4 +105,46 @@ act = Table(
     Column("origin", Text, nullable=False),
     Column("note", Text),
     Column("details", JsonText, nullable=False),
+)
+
+pause = Table(
+    "jobctl_pause",
+    metadata,
+    Column("type_name", Text, primary_key=True),
+    Column("at", Timestamp, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("note", Text),
+)
+
+worker = Table(
+    "jobctl_worker",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("version", Text, nullable=False),
+    Column("types", JsonText, nullable=False),
+    Column("concurrency", Integer, nullable=False),
+    Column("running", Integer, nullable=False),
+    Column("stopping", SmallInteger, nullable=False),
+    Column("busy_since", Timestamp),
+    Column("started_at", Timestamp, nullable=False),
+    Column("seen_at", Timestamp, nullable=False),
+    Column("beat_seconds", Double, nullable=False),
+)
+
+tally = Table(
+    "jobctl_tally",
+    metadata,
+    Column("minute", Timestamp, primary_key=True),
+    Column("worker_id", Id, primary_key=True),
+    Column("type_name", Text, primary_key=True),
+    Column("completed", BigInteger, nullable=False),
+    Column("continued", BigInteger, nullable=False),
+    Column("rescheduled", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("durations", JsonText, nullable=False),
 )

@@ -153,12 +153,14 @@ def test_postgres_without_schema(empty_postgres_url):
 
 def test_older_schema(postgres_url, monkeypatch):
     """A schema older than the code is refused with both versions, until it is migrated."""
-    newer = Migration(known_version("postgresql") + 1, "more", "CREATE TABLE more (id integer)")
+    known = known_version("postgresql")
+    newer = Migration(known + 1, "more", "CREATE TABLE more (id integer)")
     all_steps = (*migrations("postgresql"), newer)
     monkeypatch.setattr(module, "migrations", lambda _: all_steps)
     with Client(postgres_url) as client:
         with pytest.raises(
-            SchemaOutdatedError, match="has version 1 of the schema, older than 2: run `jobctl migrate`"
+            SchemaOutdatedError,
+            match=f"has version {known} of the schema, older than {known + 1}: run `jobctl migrate`",
         ):
             client.list_chains()
         assert pending(client.store) == [newer]

@@ -1,0 +1,73 @@
+"""The use cases: start, settle by hand, look, wait. All that the command line does, for Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import Connection
+
+from jobctl.after_commit import after_commit
+from jobctl.client.by_hand import HandCalls
+from jobctl.client.looking import LookingCalls
+from jobctl.client.starting import StartingCalls
+from jobctl.registry import Registry
+from jobctl.storage.open import open_store
+from jobctl.storage.store import Store
+
+
+class Client(StartingCalls, HandCalls, LookingCalls):
+    """A database of job chains.
+
+    Every method that reads or writes takes ``conn``, a SQLAlchemy Connection to the same database: then it
+    works inside the caller's transaction, and is committed or rolled back with it. Without, it uses a
+    transaction of its own.
+
+    Example:
+        ::
+
+            client = Client("postgresql://app@db/app")
+            with engine.begin() as conn:
+                conn.execute(insert(order).values(id=7))
+                client.start("ship-order", {"order": 7}, conn=conn)
+    """
+
+    def __init__(self, database: str | Store, *, processors: Registry | None = None) -> None:
+        """Make a client; PostgreSQL is not asked before the first call.
+
+        Args:
+            database: postgresql://… or sqlite:///path.
+            processors: Inputs and outputs are checked against these; none: they are only checked to be JSON.
+        """
+        super().__init__(
+            open_store(database) if isinstance(database, str) else database,
+            processors if processors is not None else Registry(),
+        )
+        if self.store.dialect == "sqlite":
+            self._ready()  # now, and not while the caller's own transaction holds the file
+
+    def close(self) -> None:
+        """Close its connections."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @staticmethod
+    def after_commit(conn: Connection, call: Callable[[], object]) -> None:
+        """Have this called once the connection's transaction has committed, in the order of registration.
+
+        Never after a rollback, of the transaction or of a savepoint that was open. An error in one is logged and
+        does not stop the others. It works on the caller's own connections and on those that handlers are given.
+
+        Args:
+            conn: A connection in a transaction.
+            call: What to do; it must not use the connection.
+        """
+        after_commit(conn, call)

@@ -1,0 +1,149 @@
+"""The calls with which a person acts on chains; each leaves who did it in the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from jobctl import deleting, moving
+from jobctl.acts import Hand
+from jobctl.client.connected import Connected
+from jobctl.errors import NotFoundError
+from jobctl.ids import require_id
+from jobctl.model import Job, Schedule
+from jobctl.processors import AnyProcessor, type_name_of
+from jobctl.settling import Current
+from jobctl.storage import reading
+from jobctl.storage.records import JobRow
+from jobctl.storage.store import Store
+
+
+class HandCalls(Connected):
+    """Settling, moving and deleting by hand."""
+
+    @contextmanager
+    def settle(
+        self,
+        id: str,  # noqa: A002 - the field's name everywhere
+        *,
+        expect: str | AnyProcessor | None = None,
+        force: bool = False,
+        actor: str | None = None,
+        note: str | None = None,
+        conn: Connection | None = None,
+    ) -> Iterator[Current]:
+        """Lock a chain and its current job, to settle it in the block; leaving without changes nothing.
+
+        Args:
+            id: The chain, or a job that must still be the chain's current one.
+            expect: The type that the current job must have.
+            force: Settle a job although it waits for other chains.
+            actor: Who, for the history; user@host unless given.
+            note: Why, for the history.
+            conn: The caller's transaction.
+
+        Raises:
+            NotFoundError: There is no such chain or job.
+            AlreadySettledError: The chain is closed, or the job not its current one any more.
+            GuardError: The current job is of another type than expected.
+        """
+        wanted = require_id(id)
+        with self._writing(conn) as (store, on):
+            row = self._lock(store, on, wanted)
+            waits_for = reading.blocker_ids(on, [row]).get(row.id, ())
+            current = Current(
+                store,
+                on,
+                self.processors,
+                row,
+                waits_for,
+                force=force,
+                hand=Hand.of(actor, note),
+            )
+            current.check(wanted, None if expect is None else type_name_of(expect))
+            yield current
+
+    @staticmethod
+    def _lock(store: Store, conn: Connection, wanted: str) -> JobRow:
+        row = store.lock_last(conn, wanted)
+        if row is None:
+            job = reading.jobs(conn, [wanted]).get(wanted)
+            row = None if job is None else store.lock_last(conn, job.chain_id)
+        if row is None:
+            raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
+        return row
+
+    def trigger(
+        self,
+        ids: Iterable[str],
+        *,
+        actor: str | None = None,
+        note: str | None = None,
+        conn: Connection | None = None,
+    ) -> list[Job[Any]]:
+        """Have scheduled jobs run now, the first given first; all or none.
+
+        Args:
+            ids: Chains, or jobs that must still be their chains' current ones.
+            actor: Who, for the history; user@host unless given.
+            note: Why, for the history.
+            conn: The caller's transaction.
+
+        Returns:
+            The jobs, in the order given.
+
+        Raises:
+            NotFoundError: One does not exist.
+            AlreadySettledError: One is closed, or not its chain's current job any more.
+            NotWaitingError: One is neither scheduled nor ready.
+        """
+        with self._writing(conn) as (store, on):
+            return moving.trigger(store, on, ids, Hand.of(actor, note))
+
+    def reschedule(
+        self,
+        ids: Iterable[str],
+        *,
+        after: timedelta | str | None = None,
+        at: datetime | None = None,
+        priority: int | None = None,
+        actor: str | None = None,
+        note: str | None = None,
+        conn: Connection | None = None,
+    ) -> list[Job[Any]]:
+        """Move scheduled or ready jobs to another time, another priority, or both; all or none. See trigger."""
+        schedule = None if after is None and at is None else Schedule.of(after, at)
+        with self._writing(conn) as (store, on):
+            return moving.reschedule(store, on, ids, schedule, priority, Hand.of(actor, note))
+
+    def delete(
+        self,
+        chain_ids: Iterable[str],
+        *,
+        cascade: bool = False,
+        actor: str | None = None,
+        note: str | None = None,
+        conn: Connection | None = None,
+    ) -> list[str]:
+        """Delete chains with all that belongs to them. A worker that is on one is told.
+
+        Args:
+            chain_ids: The chains. Of several, those that do not exist are passed over.
+            cascade: With all chains that they wait or waited for, and that those do.
+            actor: Who, for the history, which stays.
+            note: Why, for the history.
+            conn: The caller's transaction.
+
+        Returns:
+            What was deleted.
+
+        Raises:
+            NotFoundError: The only one given does not exist.
+            ReferencedError: An open chain that is not deleted too waits for one.
+        """
+        with self._writing(conn) as (store, on):
+            return deleting.delete(store, on, chain_ids, Hand.of(actor, note), cascade=cascade)

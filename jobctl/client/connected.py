@@ -1,0 +1,48 @@
+"""What all calls of a client share: the store, the processors, and whose transaction it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection
+
+from jobctl.registry import Registry
+from jobctl.storage.migrate import check_schema
+from jobctl.storage.store import Store
+
+
+class Connected:
+    """A store whose schema is looked at before the first call."""
+
+    def __init__(self, store: Store, processors: Registry) -> None:
+        self.store = store
+        self.processors = processors
+        self._checked = False
+
+    def _ready(self) -> Store:
+        """The store, once its schema is known to fit."""
+        if not self._checked:
+            check_schema(self.store)
+            self._checked = True
+        return self.store
+
+    @contextmanager
+    def _writing(self, conn: Connection | None) -> Iterator[tuple[Store, Connection]]:
+        """The store and a transaction: its own, or the caller's.
+
+        In a caller's transaction, what was written is undone when the call fails, and nothing else.
+        """
+        store = self._ready()
+        with store.on(conn) as on, savepoint(on, needed=conn is not None):
+            yield store, on
+
+
+@contextmanager
+def savepoint(conn: Connection, *, needed: bool) -> Iterator[None]:
+    """In a caller's transaction, undo what this call wrote when it fails, and nothing else."""
+    if not needed:
+        yield
+        return
+    with conn.begin_nested():
+        yield

@@ -1,0 +1,118 @@
+"""The calls that read, and that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from jobctl.asking import ListFilter, Page
+from jobctl.client.connected import Connected
+from jobctl.errors import NotFoundError
+from jobctl.finding import of_type, one
+from jobctl.ids import require_id
+from jobctl.model import Chain, ChainDetail, Job, Schedule
+from jobctl.processors import AnyProcessor
+from jobctl.storage import reading
+from jobctl.storage.decoding import chain_of, detail_of, job_of
+from jobctl.waiting import wait_for
+
+EVERYTHING = ListFilter()
+
+
+class LookingCalls(Connected):
+    """Looking at chains and jobs, and waiting for them."""
+
+    def get(
+        self, chain_id: str, *, type_name: str | AnyProcessor | None = None, conn: Connection | None = None
+    ) -> Chain:
+        """A chain.
+
+        Raises:
+            NotFoundError: There is none with this id.
+            GuardError: It is not of the type asked for.
+        """
+        wanted = require_id(chain_id)
+        with self._ready().on(conn, read_only=True) as on:
+            return of_type(chain_of(one(reading.chains(on, [wanted]), wanted, "chain")), type_name)
+
+    def get_job(
+        self, job_id: str, *, type_name: str | AnyProcessor | None = None, conn: Connection | None = None
+    ) -> Job[Any]:
+        """A job.
+
+        Raises:
+            NotFoundError: There is none with this id.
+            GuardError: It is not of the type asked for.
+        """
+        wanted = require_id(job_id)
+        with self._ready().on(conn, read_only=True) as on:
+            row = one(reading.jobs(on, [wanted]), wanted, "job")
+            return of_type(job_of(row, reading.blocker_ids(on, [row])), type_name)
+
+    def show(self, id: str, *, conn: Connection | None = None) -> ChainDetail:  # noqa: A002 - as above
+        """A chain with its jobs, blockers, dependents, errors and history, by its id or that of any of its jobs.
+
+        Raises:
+            NotFoundError: There is no such chain or job.
+        """
+        wanted = require_id(id)
+        with self._ready().on(conn, read_only=True) as on:
+            found = reading.detail(on, wanted)
+            if found is None:
+                job = reading.jobs(on, [wanted]).get(wanted)
+                found = None if job is None else reading.detail(on, job.chain_id)
+        if found is None:
+            raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
+        return detail_of(found)
+
+    def list_chains(self, wanted: ListFilter = EVERYTHING, *, conn: Connection | None = None) -> Page[Chain]:
+        """A page of chains, by the time they were started."""
+        with self._ready().on(conn, read_only=True) as on:
+            rows, cursor = reading.list_chains(on, _checked(wanted))
+        return Page(tuple(chain_of(row) for row in rows), cursor)
+
+    def list_jobs(self, wanted: ListFilter = EVERYTHING, *, conn: Connection | None = None) -> Page[Job[Any]]:
+        """A page of jobs, by the time they were created."""
+        with self._ready().on(conn, read_only=True) as on:
+            rows, cursor = reading.list_jobs(on, _checked(wanted))
+            waits = reading.blocker_ids(on, rows)
+        return Page(tuple(job_of(row, waits) for row in rows), cursor)
+
+    def wait(
+        self,
+        chain_ids: Iterable[str],
+        *,
+        timeout: timedelta | str | None = None,
+        on_closed: Callable[[Chain], None] = lambda _: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Chain]:
+        """Wait until all these chains are closed, or have failed.
+
+        Args:
+            chain_ids: The chains.
+            timeout: Give up after so long.
+            on_closed: Called with each chain as soon as it is known to be closed or failed.
+            cancelled: Asked about ten times a second; once true, what has closed so far is returned.
+
+        Returns:
+            The chains by id, in the order given.
+
+        Raises:
+            NotFoundError: There is no such chain, or it was deleted meanwhile.
+            WaitTimeoutError: The time ran out.
+        """
+        wanted = list(dict.fromkeys(require_id(each) for each in chain_ids))
+        limit = Schedule.of(timeout).after_seconds
+        return wait_for(self._ready(), wanted, limit, on_closed, cancelled)
+
+
+def _checked(wanted: ListFilter) -> ListFilter:
+    return replace(
+        wanted,
+        chain_id=wanted.chain_id and require_id(wanted.chain_id),
+        job_id=wanted.job_id and require_id(wanted.job_id),
+    )

@@ -1,0 +1,84 @@
+"""The calls that start chains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+
+from jobctl.asking import Key, NewChain
+from jobctl.client.connected import Connected, savepoint
+from jobctl.model import Chain
+from jobctl.processors import AnyProcessor
+from jobctl.starting import first_job, is_one_statement, start_jobs
+
+
+class StartingCalls(Connected):
+    """Starting chains."""
+
+    def start(
+        self,
+        type_name: str | AnyProcessor,
+        input: Any = None,  # noqa: A002 - the field's name everywhere
+        *,
+        after: timedelta | str | None = None,
+        at: datetime | None = None,
+        blocked_by: Sequence[str] = (),
+        priority: int = 0,
+        id: str | None = None,  # noqa: A002 - as above
+        key: Key | str | None = None,
+        conn: Connection | None = None,
+    ) -> Chain:
+        """Start a chain, or find the one that has its key.
+
+        Args:
+            type_name: The type of its first job, or the processor.
+            input: That job's input.
+            after: A delay before it is due.
+            at: The time it is due; in the past means now.
+            blocked_by: Ids of the chains that must complete first.
+            priority: Higher goes first, -1000 to 1000.
+            id: An id of the caller's own, a UUID.
+            key: Names the work: while a chain of this type with this key is open, that is the result, with
+                ``deduplicated`` set. A Key says more.
+            conn: The caller's transaction.
+
+        Raises:
+            InvalidDataError: The input or the type is not acceptable.
+            NotFoundError: A blocker does not exist.
+            DuplicateIdError: The id is taken.
+            DuplicateKeyError: The key is, and its chain was not wanted instead.
+        """
+        chain = NewChain(type_name, input, after, at, blocked_by, priority, id, key)
+        (started,) = self.start_many([chain], conn=conn)
+        return started
+
+    def start_many(self, chains: Iterable[NewChain], *, conn: Connection | None = None) -> list[Chain]:
+        """Start many chains at once, all or none; without keys and blockers that is one statement.
+
+        Returns:
+            The chains in the order given; those with ``deduplicated`` existed before, or are others of these.
+
+        Raises:
+            UsageError: An argument of one is not acceptable.
+            InvalidDataError: The input or the type of one is not.
+            NotFoundError: A blocker does not exist.
+            DuplicateIdError: An id is taken, or given twice.
+            DuplicateKeyError: A key is taken, and its chain was not wanted instead.
+        """
+        jobs = [first_job(self.processors, each) for each in chains]
+        store = self._ready()
+        alone = conn is None and is_one_statement(jobs)
+        with store.single() if alone else store.on(conn) as on, savepoint(on, needed=conn is not None):
+            return start_jobs(store, on, self.processors, jobs)
+
+    def check(self, chain: NewChain) -> None:
+        """Refuse what start would refuse without asking the database.
+
+        Raises:
+            UsageError: An argument is not acceptable.
+            InvalidDataError: The input or the type is not.
+        """
+        first_job(self.processors, chain)
