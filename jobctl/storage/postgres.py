@@ -56,7 +56,7 @@ MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
 
 _place: ColumnElement[Any] = literal_column("jobctl_current.ctid")
 
-_candidate = (
+_waiting = (
     select(_place.label("place"), current.c.scheduled_at, current.c.chain_id)
     .where(
         current.c.type_name == leasing.LANES.c.type_name,
@@ -66,28 +66,27 @@ _candidate = (
     )
     .order_by(current.c.scheduled_at, current.c.chain_id)
     .limit(bindparam("look"))
-    .lateral("candidate")
+    .lateral("waiting")
 )
 _candidates = (
-    select(_candidate.c.place, leasing.LANES.c.priority, _candidate.c.scheduled_at)
-    .select_from(leasing.LANES.join(_candidate, true()))
-    .order_by(leasing.LANES.c.priority.desc(), _candidate.c.scheduled_at, _candidate.c.chain_id)
+    select(_waiting.c.place)
+    .select_from(leasing.LANES.join(_waiting, true()))
+    .order_by(leasing.LANES.c.priority.desc(), _waiting.c.scheduled_at, _waiting.c.chain_id)
     .limit(bindparam("look"))
     .cte("candidates")
 )
-_picked = (
-    select(current.c.chain_id)
-    .where(among(_place, _candidates.c.place), leasing.CLAIMABLE)
-    .order_by(current.c.priority.desc(), current.c.scheduled_at, current.c.chain_id)
-    .limit(bindparam("most"))
+_free = (
+    select(_place.label("place"))
+    .where(_place == _candidates.c.place, leasing.CLAIMABLE)
     .with_for_update(of=current, skip_locked=True)
-    .cte("picked")
+    .lateral("free")
 )
+_picked = select(_free.c.place).select_from(_candidates.join(_free, true())).limit(bindparam("most")).cte("picked")
 CLAIM = (
     update(current)
     .values(leasing.lease_values())
     .where(
-        among(current.c.chain_id, _picked.c.chain_id),
+        among(_place, _picked.c.place),
         current.c.type_name == leasing.TYPES.c.type_name,
         job.c.id == current.c.job_id,
     )
