@@ -146,6 +146,7 @@ class Handling:
                 priority=row.priority if value.priority is None else check_priority(value.priority),
                 schedule=value.schedule,
                 blocked_by=unique_ids(value.blocked_by),
+                id_given=value.id is not None,
             )
         )
 

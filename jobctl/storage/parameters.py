@@ -13,6 +13,7 @@ from jobctl.model import Schedule
 from jobctl.storage.records import (
     ChainRow,
     Complete,
+    Continue,
     Held,
     Locked,
     NewAct,
@@ -102,6 +103,26 @@ def result_row(settlement: Settlement) -> JsonRow:
     held, outcome = settlement.held, settlement.outcome
     row: JsonRow = {"chain_id": held.chain_id, "worker": held.worker, "status": "continued"}
     return {**row, "status": "completed", "output": outcome.output} if isinstance(outcome, Complete) else row
+
+
+def end_row(settlement: Settlement) -> JsonRow:
+    """What came of a job that was completed or continued, and the job that follows."""
+    held, outcome = settlement.held, settlement.outcome
+    row: JsonRow = {"chain_id": held.chain_id, "lease": held.lease, "worker": held.worker}
+    if isinstance(outcome, Complete):
+        row["status"], row["output"] = "completed", outcome.output
+    elif isinstance(outcome, Continue):
+        job = outcome.successor
+        row |= {
+            "status": "continued",
+            "id": job.id,
+            "chain_type": job.chain_type,
+            "type_name": job.type_name,
+            "priority": job.priority,
+            "input": job.input,
+            **schedule_row(job.schedule),
+        }
+    return row
 
 
 def move_row(outcome: Outcome, before: Locked, successor: JsonRow | None) -> JsonRow:

@@ -18,98 +18,29 @@ from psycopg.errors import ForeignKeyViolation, error_from_result
 from psycopg.pq import Escaping, ExecStatus
 from psycopg.pq.abc import PGresult
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Executable,
     Insert,
     Select,
-    bindparam,
     create_engine,
     func,
-    insert,
-    literal_column,
     select,
-    true,
-    update,
 )
-from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.exc import DBAPIError
 
 from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
-from jobctl.storage import leasing
-from jobctl.storage import statements as sql
+from jobctl.storage import postgres_statements as own
 from jobctl.storage.database import Lock, Watch
-from jobctl.storage.parameters import JsonRow, type_rows
-from jobctl.storage.records import WORK, Complete, JobRow, Locked, Settled, Settlement
-from jobctl.storage.spelling import among, now, rows
+from jobctl.storage.parameters import JsonRow, end_row, id_rows, type_rows
+from jobctl.storage.records import Complete, Continue, JobRow, Locked, Settled, Settlement
 from jobctl.storage.store import Store
-from jobctl.storage.tables import current, job, metadata
+from jobctl.storage.tables import current, metadata
 
 CONNECT_TIMEOUT = 10
 """Seconds that a connection may take, unless the URL or PGCONNECT_TIMEOUT says."""
 
-LOOK_AHEAD = 4
-"""How many times the wanted number a claim looks at, so that others' locks in front do not hide what follows."""
-
 MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
-
-_place: ColumnElement[Any] = literal_column("jobctl_current.ctid")
-
-_waiting = (
-    select(_place.label("place"), current.c.scheduled_at, current.c.chain_id)
-    .where(
-        current.c.type_name == leasing.LANES.c.type_name,
-        current.c.priority == leasing.LANES.c.priority,
-        leasing.CLAIMABLE,
-        current.c.scheduled_at <= now(),
-    )
-    .order_by(current.c.scheduled_at, current.c.chain_id)
-    .limit(bindparam("look"))
-    .lateral("waiting")
-)
-_candidates = (
-    select(_waiting.c.place)
-    .select_from(leasing.LANES.join(_waiting, true()))
-    .order_by(leasing.LANES.c.priority.desc(), _waiting.c.scheduled_at, _waiting.c.chain_id)
-    .limit(bindparam("look"))
-    .cte("candidates")
-)
-_free = (
-    select(_place.label("place"))
-    .where(_place == _candidates.c.place, leasing.CLAIMABLE)
-    .with_for_update(of=current, skip_locked=True)
-    .lateral("free")
-)
-_picked = select(_free.c.place).select_from(_candidates.join(_free, true())).limit(bindparam("most")).cte("picked")
-CLAIM = (
-    update(current)
-    .values(leasing.lease_values())
-    .where(
-        among(_place, _picked.c.place),
-        current.c.type_name == leasing.TYPES.c.type_name,
-        job.c.id == current.c.job_id,
-    )
-    .returning(*leasing.CLAIMED)
-)
-
-_names = rows("names", name="text")
-LOCK_KEYS = select(func.pg_advisory_xact_lock(func.hashtextextended(_names.c.name, literal_column("1")))).select_from(
-    _names
-)
-"""In the order of the names: who needs several waits for the others in the same order."""
-
-_told = rows("told", channel="text", payload="text")
-NOTIFY = select(func.pg_notify(_told.c.channel, _told.c.payload)).select_from(_told)
-
-INSERT_JOBS = pg_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
-
-_made = INSERT_JOBS.returning(job.c.created_at).cte("made")
-INSERT_CHAINS = (
-    insert(current)
-    .from_select(sql.CURRENT_COLUMNS, sql.new_current(_made))
-    .returning(current.c.chain_id, now(), current.c.scheduled_at, func.pg_notify(WORK, current.c.type_name))
-)
 
 # The statements of one attempt, each sent as one text past the driver: that takes a third of the time. They are planned
 # anew each time, which takes less than another round trip.
@@ -154,7 +85,7 @@ class PostgresStore(Store):
     """A store on PostgreSQL 14 or later."""
 
     dialect: ClassVar[str] = "postgresql"
-    insert_jobs: ClassVar[Insert] = INSERT_JOBS
+    insert_jobs: ClassVar[Insert] = own.INSERT_JOBS
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
         parameters = _read_url(url)
@@ -252,6 +183,18 @@ class PostgresStore(Store):
         _exec(conn, COMPLETE_HELD.format(**{name: _literal(driver, value) for name, value in values.items()}))
         return Settled(frozenset({held.id}), closed=True)
 
+    def settle(self, conn: Connection, settlements: Sequence[Settlement]) -> Settled:
+        """Differs because what most outcomes take is one statement on PostgreSQL."""
+        if not settlements or not all(map(_is_plain_end, settlements)):
+            return super().settle(conn, settlements)
+        ends = json.dumps([end_row(each) for each in settlements])
+        status = dict(self.run(conn, own.SETTLE, {"ends": ends}))
+        won = [each for each in settlements if each.held.chain_id in status]
+        completed = [id_ for id_, each in status.items() if each == "completed"]
+        work = self._unblock(conn, id_rows(completed)) if completed else set()
+        work.update(each.outcome.successor.type_name for each in won if isinstance(each.outcome, Continue))
+        return Settled(frozenset(each.held.id for each in won), frozenset(work), bool(completed))
+
     def instant(self, value: Any) -> datetime:
         return value.astimezone(UTC)  # type: ignore[no-any-return]
 
@@ -260,12 +203,12 @@ class PostgresStore(Store):
 
     def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
         """Differs because PostgreSQL inserts into two tables, and tells of it, in one round trip."""
-        found = self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)})
+        found = self.run(conn, own.INSERT_CHAINS, {"jobs": json.dumps(jobs)})
         return {row[0]: (self.instant(row[1]), self.instant(row[2])) for row in found}
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         names = [{"name": f"{type_name} {key}"} for type_name, key in keys]
-        self.run(conn, LOCK_KEYS, {"names": json.dumps(names)})
+        self.run(conn, own.LOCK_KEYS, {"names": json.dumps(names)})
 
     @contextmanager
     def single(self) -> Iterator[Connection]:
@@ -279,18 +222,28 @@ class PostgresStore(Store):
         parameters = {
             "types": type_rows(types),
             "most": limit,
-            "look": limit * LOOK_AHEAD,
+            "look": limit * own.LOOK_AHEAD,
             "claim_worker": worker,
             "claim_lease": lease,
         }
-        return self.claimed(self.run(conn, CLAIM, parameters), worker=worker, lease=lease)
+        return self.claimed(self.run(conn, own.CLAIM, parameters), worker=worker, lease=lease)
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         payloads = [
             {"channel": channel, "payload": payload} for channel, values in told.items() for payload in sorted(values)
         ]
         if payloads:
-            self.run(conn, NOTIFY, {"told": json.dumps(payloads)})
+            self.run(conn, own.NOTIFY, {"told": json.dumps(payloads)})
+
+
+def _is_plain_end(settlement: Settlement) -> bool:
+    """Whether a worker's attempt ended without an error, and what follows waits for no other chain and cannot clash."""
+    outcome = settlement.outcome
+    if settlement.held.lease is None:  # by hand: whoever has locked the chain holds it
+        return False
+    if isinstance(outcome, Continue):
+        return not outcome.successor.blocked_by and not outcome.successor.id_given
+    return isinstance(outcome, Complete)
 
 
 def _driver(conn: Connection) -> psycopg.Connection[Any]:

@@ -19,7 +19,11 @@ WORK, CLOSED, LOST = "jobctl_work", "jobctl_closed", "jobctl_lost"
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be inserted: the first of a chain, or the successor in one."""
+    """A job to be inserted: the first of a chain, or the successor in one.
+
+    Attributes:
+        id_given: Whether its id is the caller's own, which may be taken.
+    """
 
     id: str
     chain_id: str
@@ -31,6 +35,7 @@ class NewJob:
     schedule: Schedule = NOW
     blocked_by: tuple[str, ...] = ()
     key: Key | None = None
+    id_given: bool = False
 
 
 class JobRow(NamedTuple):

@@ -176,19 +176,21 @@ CLOSED = select(job.c.id, last_status(job.c.id).label("status")).where(
 
 _result = rows("results", chain_id="id", status="text", worker="text", output="text")
 
+SETTLED_COLUMNS = [
+    "chain_id",
+    "chain_index",
+    "status",
+    "priority",
+    "attempt",
+    "scheduled_at",
+    "claimed_at",
+    "completed_at",
+    "completed_by",
+    "output",
+]
+
 INSERT_SETTLED = insert(settled).from_select(
-    [
-        "chain_id",
-        "chain_index",
-        "status",
-        "priority",
-        "attempt",
-        "scheduled_at",
-        "claimed_at",
-        "completed_at",
-        "completed_by",
-        "output",
-    ],
+    SETTLED_COLUMNS,
     select(
         current.c.chain_id,
         current.c.chain_index,

@@ -1,0 +1,172 @@
+"""The statements that PostgreSQL has for itself, built once: they do in one round trip what takes SQLite several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, null, select, true, update
+from sqlalchemy.dialects.postgresql import insert as pg_insert
+
+from jobctl.storage import leasing
+from jobctl.storage import statements as sql
+from jobctl.storage.records import WORK
+from jobctl.storage.spelling import among, as_json, matching, now, rows
+from jobctl.storage.tables import current, job, settled
+
+LOOK_AHEAD = 4
+"""How many times the wanted number a claim looks at, so that others' locks in front do not hide what follows."""
+
+_place: ColumnElement[Any] = literal_column("jobctl_current.ctid")
+
+_waiting = (
+    select(_place.label("place"), current.c.scheduled_at, current.c.chain_id)
+    .where(
+        current.c.type_name == leasing.LANES.c.type_name,
+        current.c.priority == leasing.LANES.c.priority,
+        leasing.CLAIMABLE,
+        current.c.scheduled_at <= now(),
+    )
+    .order_by(current.c.scheduled_at, current.c.chain_id)
+    .limit(bindparam("look"))
+    .lateral("waiting")
+)
+_candidates = (
+    select(_waiting.c.place)
+    .select_from(leasing.LANES.join(_waiting, true()))
+    .order_by(leasing.LANES.c.priority.desc(), _waiting.c.scheduled_at, _waiting.c.chain_id)
+    .limit(bindparam("look"))
+    .cte("candidates")
+)
+_free = (
+    select(_place.label("place"))
+    .where(_place == _candidates.c.place, leasing.CLAIMABLE)
+    .with_for_update(of=current, skip_locked=True)
+    .lateral("free")
+)
+_picked = select(_free.c.place).select_from(_candidates.join(_free, true())).limit(bindparam("most")).cte("picked")
+CLAIM = (
+    update(current)
+    .values(leasing.lease_values())
+    .where(
+        among(_place, _picked.c.place),
+        current.c.type_name == leasing.TYPES.c.type_name,
+        job.c.id == current.c.job_id,
+    )
+    .returning(*leasing.CLAIMED)
+)
+
+_names = rows("names", name="text")
+LOCK_KEYS = select(func.pg_advisory_xact_lock(func.hashtextextended(_names.c.name, literal_column("1")))).select_from(
+    _names
+)
+"""In the order of the names: who needs several waits for the others in the same order."""
+
+_told = rows("told", channel="text", payload="text")
+NOTIFY = select(func.pg_notify(_told.c.channel, _told.c.payload)).select_from(_told)
+
+INSERT_JOBS = pg_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
+
+_made = INSERT_JOBS.returning(job.c.created_at).cte("made")
+INSERT_CHAINS = (
+    insert(current)
+    .from_select(sql.CURRENT_COLUMNS, sql.new_current(_made))
+    .returning(current.c.chain_id, now(), current.c.scheduled_at, func.pg_notify(WORK, current.c.type_name))
+)
+
+_given = rows(
+    "ends",
+    chain_id="id",
+    lease="id",
+    status="text",
+    worker="text",
+    output="text",
+    id="id",
+    chain_type="text",
+    type_name="text",
+    priority="int",
+    after_seconds="number",
+    at_seconds="number",
+    input="text",
+)
+_end = select(_given).cte("ends").prefix_with("MATERIALIZED")  # read once, though it is asked twice
+_held = (
+    select(
+        current.c.chain_id.label("held_chain"),
+        current.c.chain_index,
+        current.c.priority.label("held_priority"),
+        current.c.attempt,
+        current.c.scheduled_at,
+        current.c.claimed_at,
+        *(each for each in _end.c if each.name not in {"chain_id", "lease"}),
+    )
+    .join_from(_end, current, matching(current.c.chain_id, _end.c.chain_id))
+    .where(current.c.lease == _end.c.lease)
+    .order_by(current.c.chain_id)
+    .with_for_update(of=current)
+    .cte("held")
+)
+_ends = select(_held.c.held_chain).where(_held.c.status == sql.COMPLETED).subquery("ending")
+_next = select(_held).where(_held.c.status == sql.CONTINUED).cte("next")
+
+SETTLE = (
+    select(_held.c.held_chain, _held.c.status)
+    .add_cte(delete(current).where(among(current.c.chain_id, _ends.c.held_chain)).cte("ended"))
+    .add_cte(
+        insert(settled)
+        .from_select(
+            sql.SETTLED_COLUMNS,
+            select(
+                _held.c.held_chain,
+                _held.c.chain_index,
+                _held.c.status,
+                _held.c.held_priority,
+                _held.c.attempt,
+                _held.c.scheduled_at,
+                _held.c.claimed_at,
+                now(),
+                _held.c.worker,
+                as_json(_held.c.output),
+            ),
+        )
+        .cte("kept")
+    )
+    .add_cte(
+        insert(job)
+        .from_select(
+            sql.JOB_COLUMNS,
+            select(
+                _next.c.id,
+                _next.c.held_chain,
+                _next.c.chain_index + 1,
+                _next.c.chain_type,
+                _next.c.type_name,
+                literal_column("0"),
+                now(),
+                null(),
+                as_json(_next.c.input),
+            ),
+        )
+        .cte("made")
+    )
+    .add_cte(
+        update(current)
+        .values(
+            job_id=_next.c.id,
+            chain_index=_next.c.chain_index + 1,
+            type_name=_next.c.type_name,
+            status=sql.PENDING,
+            priority=_next.c.priority,
+            attempt=literal_column("0"),
+            scheduled_at=sql.due(_next.c.after_seconds, _next.c.at_seconds, now()),
+            claimed_at=null(),
+            last_error=null(),
+            lease=null(),
+            worker=null(),
+            leased_until=null(),
+        )
+        .where(matching(current.c.chain_id, _next.c.held_chain))
+        .cte("moved")
+    )
+)
+"""Settle jobs that are held by their leases, and end without an error: a chain ends, or goes on with a job that waits
+for no other chain. Locks the chains in the order of their ids first."""
