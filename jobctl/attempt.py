@@ -59,6 +59,7 @@ class Attempt:
         self.held = held
         self.blockers = blockers
         self.renewed_at = 0.0  # by time.monotonic(); kept by whoever renews the lease
+        self.begun_at: float | None = None  # by time.monotonic(); kept by whoever runs the handler
         self._store = store
         self._turns = turns  # as many transactions of handlers as may be open at once
         self._lost: LostReason | None = None

@@ -14,7 +14,7 @@ class Told(StrEnum):
     WORKER_STOPPED = "worker_stopped"
     DATABASE_LOST = "database_lost"
     DATABASE_BACK = "database_back"
-    JOB_STARTED = "job_started"
+    JOB_STARTED = "job_started"  # and runs for a while already; of a quick one only its end is told
     JOB_COMPLETED = "job_completed"  # the chain is over
     JOB_CONTINUED = "job_continued"  # detail: the successor's type
     JOB_RESCHEDULED = "job_rescheduled"  # by its handler

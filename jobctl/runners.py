@@ -66,7 +66,6 @@ class Finished(NamedTuple):
         return Event(told, worker, held.id, held.chain_id, held.type_name, held.attempt, self.seconds, detail)
 
 
-Begun = Callable[[Attempt], None]
 Report = Callable[[Finished], None]
 
 
@@ -110,10 +109,9 @@ class Runner(Protocol):
 class ThreadRunner:
     """Runs functions on daemon threads, which never keep the process alive."""
 
-    def __init__(self, handling: Handling, concurrency: int, begun: Begun, report: Report) -> None:
+    def __init__(self, handling: Handling, concurrency: int, report: Report) -> None:
         self._handling = handling
         self._concurrency = concurrency
-        self._begun = begun
         self._report = report
         self._waiting: SimpleQueue[Attempt | None] = SimpleQueue()
         self._threads = 0
@@ -142,19 +140,17 @@ class ThreadRunner:
 
     def _work(self) -> None:
         while (attempt := self._waiting.get()) is not None:
-            self._begun(attempt)
-            since = time.perf_counter()
+            attempt.begun_at = since = time.monotonic()
             ended = self._handling.sync(attempt)
-            self._report(Finished(attempt, ended, time.perf_counter() - since))
+            self._report(Finished(attempt, ended, time.monotonic() - since))
 
 
 class LoopRunner:
     """Runs coroutine functions as tasks of an event loop on a thread of its own; a lost attempt's is cancelled."""
 
-    def __init__(self, handling: Handling, concurrency: int, begun: Begun, report: Report) -> None:
+    def __init__(self, handling: Handling, concurrency: int, report: Report) -> None:
         self._handling = handling
         self._concurrency = concurrency
-        self._begun = begun
         self._report = report
         self._waiting: deque[Attempt] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -202,10 +198,9 @@ class LoopRunner:
         self._begin()
 
     async def _run(self, attempt: Attempt) -> None:
-        self._begun(attempt)
-        since = time.perf_counter()
+        attempt.begun_at = since = time.monotonic()
         ended = await self._handling.coroutine(attempt)
-        self._report(Finished(attempt, ended, time.perf_counter() - since))
+        self._report(Finished(attempt, ended, time.monotonic() - since))
 
     def _cancel_soon(self, task: asyncio.Task[None]) -> None:
         with suppress(RuntimeError):  # the loop is closed: the task has ended

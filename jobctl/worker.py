@@ -7,6 +7,7 @@ timers, a small batch when idle and a large one under load.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -36,6 +37,9 @@ PREFETCH_SECONDS: Final = 0.05
 """Besides what can run at once, as many jobs are claimed as ended in so many seconds: a slow handler hoards none."""
 
 MOST_PREFETCHED: Final = 1000
+
+QUIET_SECONDS: Final = 0.1
+"""A handler that takes longer is told of when it is seen to run; of others only their ends are."""
 
 STALE_SECONDS: Final = 0.25
 """Claimed jobs that could not begin for so long are given back: another worker may have a free hand."""
@@ -96,6 +100,8 @@ class Worker:
 
         self._running: dict[int, Attempt] = {}  # claimed and not ended, by identity: a job may be claimed again
         self._ended: list[Finished] = []  # and not settled yet
+        self._untold: list[Attempt] = []  # of whose begin nothing was said yet
+        self._tell_at = math.inf
         self._attempts = 0
         self._nothing_ready = False  # said by the last claim
         self._look_at = 0.0  # when to claim again, by time.monotonic()
@@ -143,6 +149,7 @@ class Worker:
         while not self._stops:
             self._receive(self._pause())
             self._give_back_stale()
+            self._tell_of_running()
             wanted = self._wanted() if self._looking() else 0
             if self._ended or wanted or time.monotonic() >= self._reap_at:
                 self._round(wanted)
@@ -159,7 +166,7 @@ class Worker:
         """How long to wait for something to happen."""
         if self._ended:
             return 0.0
-        until = self._reap_at
+        until = min(self._reap_at, self._tell_at)
         if self._wanted():
             if self._looking():
                 return 0.0
@@ -292,7 +299,25 @@ class Worker:
         self._keeper.add(attempts)
         self._attempts += len(attempts)
         self._running.update((id(each), each) for each in attempts)
+        self._untold += attempts
+        self._tell_at = min(self._tell_at, time.monotonic() + QUIET_SECONDS)
         self._submit(attempts)
+
+    def _tell_of_running(self) -> None:
+        """Tell of handlers that take long: of the many that are quick, one line for each says all."""
+        now = time.monotonic()
+        if now < self._tell_at:
+            return
+        left = []
+        for attempt in self._untold:
+            if id(attempt) not in self._running:
+                continue
+            if attempt.begun_at is None or now - attempt.begun_at < QUIET_SECONDS:
+                left.append(attempt)
+            else:
+                self._say(Told.JOB_STARTED, attempt.row)
+        self._untold = left
+        self._tell_at = now + QUIET_SECONDS if left else math.inf
 
     def _submit(self, attempts: Sequence[Attempt]) -> None:
         for is_async in (False, True):
@@ -303,7 +328,7 @@ class Worker:
     def _runner(self, *, is_async: bool) -> Runner:
         if is_async not in self._runners:
             make = LoopRunner if is_async else ThreadRunner
-            self._runners[is_async] = make(self._handling, self._options.concurrency, self._begun, self._inbox.put)
+            self._runners[is_async] = make(self._handling, self._options.concurrency, self._inbox.put)
         return self._runners[is_async]
 
     # --- giving back ---------------------------------------------------------------------------------------------
@@ -381,9 +406,6 @@ class Worker:
         if self._failures:
             self._failures = 0
             self._say(Told.DATABASE_BACK)
-
-    def _begun(self, attempt: Attempt) -> None:
-        self._say(Told.JOB_STARTED, attempt.row)
 
     def _say(self, told: Told, job: JobRow | Reaped | None = None, *, detail: str | None = None) -> None:
         if job is None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import lru_cache
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
@@ -120,12 +121,18 @@ def json_line(event: Event, instant: datetime) -> str:
     return json.dumps(line, ensure_ascii=False)
 
 
+@lru_cache(maxsize=2)
+def _local_second(seconds: int) -> str:
+    """The local time of a second, which many lines share."""
+    return datetime.fromtimestamp(seconds).isoformat(sep=" ")  # noqa: DTZ006 - local time is meant
+
+
 def human_line(event: Event, instant: datetime, *, colored: bool = False) -> str:
     """An event as a line for people, in local time."""
     what = _WORDS[event.told].ljust(_WIDTH)
     if colored and event.told in _COLORS:
         what = f"\x1b[{_COLORS[event.told]}m{what}\x1b[0m"
-    words = [instant.astimezone().isoformat(sep=" ", timespec="milliseconds")[:23], plain(event.worker), what]
+    words = [f"{_local_second(int(instant.timestamp()))}.{instant.microsecond // 1000:03d}", plain(event.worker), what]
     if event.type_name is not None:
         words.append(plain(event.type_name))
     if event.job_id is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from enum import Enum
 from typing import Any, ClassVar, Protocol
 
@@ -134,12 +133,8 @@ class Database(ABC):
         """Run a statement that was built once, past SQLAlchemy's execution, which takes longer than the database's.
 
         Returns:
-            Its rows: ids are text, instants as the driver has them.
+            Its rows: ids are text, instants as the driver has them, unless the statement makes seconds of them.
         """
-
-    @abstractmethod
-    def instant(self, value: Any) -> datetime:
-        """The instant in a row of ``run``."""
 
     @abstractmethod
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from jobctl.codecs import decode_json
@@ -54,6 +55,11 @@ def job_of(row: JobRow, waits: Mapping[str, tuple[str, ...]]) -> Job[Any]:
         completed_by=row.completed_by,
         blocker_ids=waits.get(row.id, ()),
     )
+
+
+def instant_of(seconds: float) -> datetime:
+    """The instant so many seconds after the beginning of 1970."""
+    return datetime.fromtimestamp(seconds, UTC)
 
 
 def lost_reason(state: tuple[str, str | None] | None) -> LostReason:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, exists, func, literal_column, null, or_, select, update
 
-from jobctl.storage.spelling import among, as_text, later, latest, matching, now, rows, seconds_until
+from jobctl.storage.spelling import among, as_text, epoch, later, latest, matching, now, rows, seconds_until
 from jobctl.storage.statements import IDS, PENDING, RUNNING
 from jobctl.storage.tables import current, job, pause, settled
 
@@ -80,9 +80,9 @@ CLAIMED = (
     current.c.priority,
     current.c.attempt,
     job.c.blocker_count,
-    job.c.created_at,
-    current.c.scheduled_at,
-    current.c.leased_until,
+    epoch(job.c.created_at),
+    epoch(current.c.scheduled_at),
+    epoch(current.c.leased_until),
     as_text(job.c.input).label("input"),
     current.c.last_error,
 )

@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache, partial
 from typing import Any, ClassVar
 
@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import postgres_statements as own
 from jobctl.storage.database import Lock, Watch
+from jobctl.storage.decoding import instant_of
 from jobctl.storage.parameters import JsonRow, end_row, id_rows, type_rows
 from jobctl.storage.records import Complete, Continue, JobRow, Locked, Settled, Settlement
 from jobctl.storage.store import Store
@@ -195,16 +196,13 @@ class PostgresStore(Store):
         work.update(each.outcome.successor.type_name for each in won if isinstance(each.outcome, Continue))
         return Settled(frozenset(each.held.id for each in won), frozenset(work), bool(completed))
 
-    def instant(self, value: Any) -> datetime:
-        return value.astimezone(UTC)  # type: ignore[no-any-return]
-
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
         return _locking(statement, lock, skip_locked)
 
     def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
         """Differs because PostgreSQL inserts into two tables, and tells of it, in one round trip."""
         found = self.run(conn, own.INSERT_CHAINS, {"jobs": json.dumps(jobs)})
-        return {row[0]: (self.instant(row[1]), self.instant(row[2])) for row in found}
+        return {row[0]: (instant_of(row[1]), instant_of(row[2])) for row in found}
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         names = [{"name": f"{type_name} {key}"} for type_name, key in keys]

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
 from jobctl.storage.records import WORK
-from jobctl.storage.spelling import among, as_json, matching, now, rows
+from jobctl.storage.spelling import among, as_json, epoch, matching, now, rows
 from jobctl.storage.tables import current, job, settled
 
 LOOK_AHEAD = 4
@@ -70,7 +70,9 @@ _made = INSERT_JOBS.returning(job.c.created_at).cte("made")
 INSERT_CHAINS = (
     insert(current)
     .from_select(sql.CURRENT_COLUMNS, sql.new_current(_made))
-    .returning(current.c.chain_id, now(), current.c.scheduled_at, func.pg_notify(WORK, current.c.type_name))
+    .returning(
+        current.c.chain_id, epoch(now()), epoch(current.c.scheduled_at), func.pg_notify(WORK, current.c.type_name)
+    )
 )
 
 _given = rows(

@@ -180,6 +180,23 @@ def _seconds_until_sqlite(element: seconds_until, compiler: SQLCompiler, **kw: A
     return f"(({instant}) - {_SQLITE_NOW}) / 1000.0"
 
 
+class epoch(FunctionElement[float]):  # noqa: N801 - as above
+    """The seconds from the beginning of 1970 to an instant: a driver makes a number sooner than a time with a zone."""
+
+    type: TypeEngine[Any] = NullType()  # no coercion is wanted
+    inherit_cache = True
+
+
+@compiles(epoch, "postgresql")
+def _epoch_postgresql(element: epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"CAST(EXTRACT(EPOCH FROM {compiler.process(element.clauses, **kw)}) AS double precision)"
+
+
+@compiles(epoch, "sqlite")
+def _epoch_sqlite(element: epoch, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"({compiler.process(element.clauses, **kw)}) / 1000.0"
+
+
 class instant(FunctionElement[datetime]):  # noqa: N801 - as above
     """The instant a number of seconds after the beginning of 1970."""
 

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,9 +33,10 @@ from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutErro
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Lock, Watch
+from jobctl.storage.decoding import instant_of
 from jobctl.storage.parameters import JsonRow, id_rows, type_rows
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
-from jobctl.storage.spelling import among, matching, now
+from jobctl.storage.spelling import among, epoch, matching, now
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
 
@@ -47,12 +48,12 @@ LOOK_EVERY = 0.001
 
 INSERT_JOBS = sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
 
-INSERT_CHAINS = INSERT_JOBS.returning(job.c.created_at)
+INSERT_CHAINS = INSERT_JOBS.returning(epoch(job.c.created_at))
 
 INSERT_CURRENT = (
     insert(current)
     .from_select(sql.CURRENT_COLUMNS, sql.new_current(job))
-    .returning(current.c.chain_id, current.c.scheduled_at)
+    .returning(current.c.chain_id, epoch(current.c.scheduled_at))
 )
 
 TAKE_WRITE_LOCK = update(current).values(attempt=current.c.attempt).where(current.c.chain_id == bindparam("nobody"))
@@ -203,9 +204,6 @@ class SqliteStore(Store):
         assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
         return driver.execute(text, [values[name] for name in order]).fetchall()
 
-    def instant(self, value: Any) -> datetime:
-        return datetime.fromtimestamp(value / 1000, UTC)
-
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
         """Differs because whoever writes holds the whole file."""
         return statement
@@ -214,9 +212,9 @@ class SqliteStore(Store):
         """Differs because SQLite inserts into one table at a time, and every commit tells those who watch."""
         created = dict(self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)}))
         if len(created) < len(jobs):  # an id is taken, and nothing will be kept
-            return {id_: (self.instant(at), self.instant(at)) for id_, at in created.items()}
+            return {id_: (instant_of(at), instant_of(at)) for id_, at in created.items()}
         due = self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
-        return {id_: (self.instant(created[id_]), self.instant(at)) for id_, at in due}
+        return {id_: (instant_of(created[id_]), instant_of(at)) for id_, at in due}
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         """Differs because SQLite locks the whole file."""

@@ -150,7 +150,7 @@ def test_reschedule(shop: Workshop, mode: str):
     assert (found.chain.status, found.chain.attempt, found.chain.last_error) == (Status.SCHEDULED, 0, None)
     assert found.errors == ()
     assert 5390 < shop.delay(chain) <= 5400
-    assert [each.told for each in events if each.job_id] == [Told.JOB_STARTED, Told.JOB_RESCHEDULED]
+    assert [each.told for each in events if each.job_id] == [Told.JOB_RESCHEDULED]
 
     shop.make_due(chain)
     shop.run(step)
@@ -204,3 +204,16 @@ def test_many_at_once(shop: Workshop, count: int):
         found = shop.client.get(chain)
         assert (found.status, found.output, found.attempt) == (Status.COMPLETED, number, 1)
     assert len(shop.effects()) == sum(MODES[number % len(MODES)] in TRANSACTIONAL for number in range(count))
+
+
+def test_what_is_told_of_a_handler(shop: Workshop, mode: str):
+    """Of a handler that takes long it is told that it runs, of a quick one only how it ended."""
+    gate = shop.gate()
+    quick = shop.start()
+    assert [each.told for each in shop.run(make(mode)) if each.job_id == quick] == [Told.JOB_COMPLETED]
+
+    slow = shop.start()
+    working = shop.work(make(mode, hooks={last_place(mode): gate}))
+    working.until(Told.JOB_STARTED, slow)
+    gate.open()
+    working.until(Told.JOB_COMPLETED, slow)

@@ -56,7 +56,7 @@ def test_a_job_that_is_given_back(shop: Workshop):
     with shop.store.transaction() as conn:
         shop.store.release(conn, [held(each) for each in rows])
     other.until(Told.JOB_COMPLETED, chain, within=SOON)
-    assert working.told(Told.JOB_STARTED, chain) == []
+    assert working.told(Told.JOB_COMPLETED, chain) == []
 
 
 def test_a_job_that_becomes_due(shop: Workshop):
@@ -125,5 +125,5 @@ def test_a_claim_that_fails_is_made_again(shop: Workshop):
     working = shop.work(make("plain"), store=store, set_up=set_up)
     working.until(Told.JOB_COMPLETED, chain, within=SOON)
     told = [each.told for each in working.events]
-    assert told.index(Told.DATABASE_LOST) < told.index(Told.DATABASE_BACK) < told.index(Told.JOB_STARTED)
+    assert told.index(Told.DATABASE_LOST) < told.index(Told.DATABASE_BACK) < told.index(Told.JOB_COMPLETED)
     assert told.count(Told.DATABASE_LOST) == 1
