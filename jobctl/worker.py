@@ -195,7 +195,10 @@ class Worker:
             return 0
         room = self._options.concurrency - len(self._running)
         if not self._mixed:
-            room += min(int(self._pace.per_second * PREFETCH_SECONDS), MOST_PREFETCHED)
+            ahead = min(int(self._pace.per_second * PREFETCH_SECONDS), MOST_PREFETCHED)
+            if -room > ahead // 2:
+                return 0  # there is enough in hand: one claim of many costs less than many claims
+            room += ahead
         if self._options.max_jobs is not None:
             room = min(room, self._options.max_jobs - self._attempts)
         return max(room, 0)
