@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from enum import Enum
 from types import TracebackType
 
-from sqlalchemy import Connection, RootTransaction
+from sqlalchemy import Connection, PoolProxiedConnection, RootTransaction
 from sqlalchemy.exc import SQLAlchemyError
 
 from jobctl.errors import AttemptLostError, ProcessorError, TryAgainError
@@ -200,10 +200,10 @@ class Attempt:
         finally:
             self._committing = False
 
-    def _refuse_commit(self, conn: Connection) -> None:
+    def _refuse_commit(self, driver: PoolProxiedConnection) -> None:
         """Called before a commit: the handler's SQL is only kept together with its outcome."""
         if not self._committing:
-            conn.connection.rollback()  # here, because SQLAlchemy takes a commit that failed for the end
+            driver.rollback()  # here, because SQLAlchemy takes a commit that failed for the end
             raise self._not_its_own()
 
     def _notice_break(self, error: BaseException) -> None:

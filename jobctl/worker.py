@@ -41,6 +41,10 @@ MOST_PREFETCHED: Final = 1000
 QUIET_SECONDS: Final = 0.1
 """A handler that takes longer is told of when it is seen to run; of others only their ends are."""
 
+TELL_SECONDS: Final = 0.01
+"""At the most so often others are told of what handlers' own transactions did: a commit for each would be a second one
+for each job."""
+
 STALE_SECONDS: Final = 0.25
 """Claimed jobs that could not begin for so long are given back: another worker may have a free hand."""
 
@@ -106,6 +110,8 @@ class Worker:
         self._nothing_ready = False  # said by the last claim
         self._look_at = 0.0  # when to claim again, by time.monotonic()
         self._reap_at = 0.0
+        self._settle_at = math.inf  # when to settle what ended, or to tell of it
+        self._round_at = 0.0
         self._pace = Pace()
         # threads and the event loop share the concurrency: with both, nothing may wait in front of either
         self._mixed = len({registry[name].is_async for name in self._types}) > 1
@@ -151,7 +157,7 @@ class Worker:
             self._give_back_stale()
             self._tell_of_running()
             wanted = self._wanted() if self._looking() else 0
-            if self._ended or wanted or time.monotonic() >= self._reap_at:
+            if wanted or time.monotonic() >= min(self._reap_at, self._settle_at):
                 self._round(wanted)
             if self._done():
                 return
@@ -164,9 +170,7 @@ class Worker:
 
     def _pause(self) -> float:
         """How long to wait for something to happen."""
-        if self._ended:
-            return 0.0
-        until = min(self._reap_at, self._tell_at)
+        until = min(self._reap_at, self._tell_at, self._settle_at)
         if self._wanted():
             if self._looking():
                 return 0.0
@@ -182,9 +186,11 @@ class Worker:
             while True:
                 if message is not None and self._running.pop(id(message.attempt), None) is not None:
                     self._ended.append(message)
+                    own = message.ended.settled is not None
+                    self._settle_at = min(self._settle_at, self._round_at + TELL_SECONDS if own else 0.0)
                     self._pace.count()
                     self._nothing_ready = False  # the handler may have made something ready
-                    self._work_told |= message.ended.settled is not None  # and so may its own transaction
+                    self._work_told |= own  # and so may its own transaction
                 message = self._inbox.get_nowait()
         except Empty:
             return
@@ -242,6 +248,8 @@ class Worker:
             return
         self._database_works()
         self._ended = []
+        self._settle_at = math.inf
+        self._round_at = time.monotonic()
         if wanted:
             self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
         self._plan(due, full=0 < wanted == len(rows))
@@ -284,6 +292,7 @@ class Worker:
                 if each.unsettled and not each.won(settled):
                     each.attempt.lose(LostReason.TAKEN_BY_ANOTHER_WORKER)
                 self._close([each], settled.won)
+        self._settle_at = 0.0 if self._ended else math.inf
 
     def _close(self, batch: Sequence[Finished], won: Collection[str]) -> None:
         """Forget attempts whose ends are written, and tell of them."""

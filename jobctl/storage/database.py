@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any, ClassVar, Protocol
 
-from sqlalchemy import Connection, Engine, Executable, Select, event
+from sqlalchemy import Connection, Engine, Executable, PoolProxiedConnection, Select
 
 from jobctl.errors import JobctlError
 
@@ -44,7 +44,7 @@ class Database(ABC):
 
     def __init__(self, engine: Engine, label: str) -> None:
         self.engine = engine
-        event.listen(engine, "commit", _guard_commit)
+        _guard_commits(engine)
         self.label = label
         """The database's URL without its password, for people."""
 
@@ -145,7 +145,14 @@ class Database(ABC):
         """Tell other processes, once the transaction has committed: payloads by channel."""
 
 
-def _guard_commit(conn: Connection) -> None:
-    guard = conn.info.get(COMMIT_GUARD)
-    if guard is not None:
-        guard(conn)
+def _guard_commits(engine: Engine) -> None:
+    """Have each commit ask its connection's guard. With a listener, SQLAlchemy would look for events everywhere."""
+    commit = engine.dialect.do_commit
+
+    def guarded(dbapi_connection: PoolProxiedConnection) -> None:
+        guard = dbapi_connection.info.get(COMMIT_GUARD)
+        if guard is not None:
+            guard(dbapi_connection)
+        commit(dbapi_connection)
+
+    engine.dialect.do_commit = guarded  # type: ignore[method-assign]

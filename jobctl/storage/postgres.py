@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from functools import cache, partial
+from functools import cache
 from typing import Any, ClassVar
 
 import psycopg
@@ -166,8 +166,9 @@ class PostgresStore(Store):
         found = _exec(conn, HOLD.format(chain_id=_literal(driver, chain_id)))
         if found.ntuples == 0:
             return None
-        values = map(partial(found.get_value, 0), range(found.nfields))
-        texts = [None if each is None else each.decode(driver.info.encoding) for each in values]
+        encoding = driver.info.encoding
+        values = [found.get_value(0, place) for place in range(found.nfields)]
+        texts = [None if each is None else each.decode(encoding) for each in values]
         id_, job_id, index, type_name, status, priority, attempt, lease, awaited = texts
         assert id_ and job_id and index and type_name and status and priority and attempt  # noqa: S101, PT018 - NOT NULL
         return Locked(

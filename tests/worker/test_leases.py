@@ -11,7 +11,7 @@ import pytest
 from support import eventually
 from worker.workshop import SOON, Workshop, make
 
-from jobctl import Attempt, Job, Status, Worker, processor
+from jobctl import Attempt, Job, ListFilter, Status, Worker, processor
 from jobctl.events import Told
 
 
@@ -180,7 +180,8 @@ def test_many_leases(shop: Workshop):
 
     working = shop.work(make("plain", hooks={"between": gate}), concurrency=1, lease=0.4, set_up=expect_many)
     gate.reached()
-    ends = {each: shop.lease_end(each) for each in chains if shop.client.get(each).status is Status.RUNNING}
+    held = shop.client.list_jobs(ListFilter(statuses=(Status.RUNNING,))).items
+    ends = {each.id: each.leased_until.timestamp() for each in held if each.leased_until is not None}
     assert ends
 
     def moved() -> bool:
