@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+import re
 import types
 import typing
 from collections.abc import Callable, Sequence
@@ -239,9 +240,12 @@ def type_name_of(processor_or_name: str | AnyProcessor) -> str:
     return processor_or_name if isinstance(processor_or_name, str) else processor_or_name.name
 
 
+_NAME = re.compile(r"[^\s,\x00]{1,200}")
+
+
 def check_type_name(name: str, error: Callable[[str], Exception]) -> None:
     """Refuse names that could not be listed on a command line."""
-    if not name or len(name) > 200 or any(char.isspace() or char in ",\x00" for char in name):
+    if not _NAME.fullmatch(name):
         raise error(f"{name!r} is not a type name: 1 to 200 characters, without white space or commas")
 
 

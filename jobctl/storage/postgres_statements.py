@@ -61,19 +61,27 @@ LOCK_KEYS = select(func.pg_advisory_xact_lock(func.hashtextextended(_names.c.nam
 )
 """In the order of the names: who needs several waits for the others in the same order."""
 
-_told = rows("told", channel="text", payload="text")
-NOTIFY = select(func.pg_notify(_told.c.channel, _told.c.payload)).select_from(_told)
+_notice = rows("told", channel="text", payload="text")
+NOTIFY = select(func.pg_notify(_notice.c.channel, _notice.c.payload)).select_from(_notice)
 
-INSERT_JOBS = pg_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
+INSERT_JOBS = pg_insert(job).from_select(sql.JOB_COLUMNS, sql.new_jobs()).on_conflict_do_nothing().returning(job.c.id)
 
-_made = INSERT_JOBS.returning(job.c.created_at).cte("made")
+_new = select(sql.NEW).cte("new").prefix_with("MATERIALIZED")  # read once, though it is asked twice
+_made = (
+    pg_insert(job)
+    .from_select(sql.JOB_COLUMNS, sql.new_jobs(_new))
+    .on_conflict_do_nothing()
+    .returning(job.c.id, job.c.created_at)
+    .cte("made")
+)
+_types = select(_new.c.type_name).distinct().subquery("types")
+_told = select(func.count(func.pg_notify(WORK, _types.c.type_name))).scalar_subquery()
 INSERT_CHAINS = (
     insert(current)
-    .from_select(sql.CURRENT_COLUMNS, sql.new_current(_made))
-    .returning(
-        current.c.chain_id, epoch(now()), epoch(current.c.scheduled_at), func.pg_notify(WORK, current.c.type_name)
-    )
+    .from_select(sql.CURRENT_COLUMNS, sql.new_current(_made, _new))
+    .returning(current.c.chain_id, epoch(now()), epoch(current.c.scheduled_at), _told)
 )
+"""Starts chains, and tells of each type once: the same notification over and over costs as much as a row's index."""
 
 _given = rows(
     "ends",

@@ -46,7 +46,9 @@ BUSY_TIMEOUT = 10.0
 LOOK_EVERY = 0.001
 """Seconds between two looks at data_version, which costs a few microseconds: no system call in WAL mode."""
 
-INSERT_JOBS = sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.NEW_JOBS).on_conflict_do_nothing().returning(job.c.id)
+INSERT_JOBS = (
+    sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.new_jobs()).on_conflict_do_nothing().returning(job.c.id)
+)
 
 INSERT_CHAINS = INSERT_JOBS.returning(epoch(job.c.created_at))
 

@@ -80,7 +80,7 @@ CURRENT = (
 
 # --- starting and continuing -------------------------------------------------------------------------------------
 
-_new = rows(
+NEW = rows(
     "jobs",
     id="id",
     chain_id="id",
@@ -108,18 +108,21 @@ JOB_COLUMNS = [
     "input",
 ]
 
-NEW_JOBS = select(
-    _new.c.id,
-    _new.c.chain_id,
-    _new.c.chain_index,
-    _new.c.chain_type,
-    _new.c.type_name,
-    _new.c.blocker_count,
-    now(),
-    _new.c.dedup_key,
-    as_json(_new.c.input),
-).where(true())
-"""Rows for INSERT ... ON CONFLICT DO NOTHING; SQLite's grammar needs a WHERE between FROM and ON."""
+
+def new_jobs(new: Any = NEW) -> Select[Any]:
+    """Rows for INSERT ... ON CONFLICT DO NOTHING; SQLite's grammar needs a WHERE between FROM and ON."""
+    return select(
+        new.c.id,
+        new.c.chain_id,
+        new.c.chain_index,
+        new.c.chain_type,
+        new.c.type_name,
+        new.c.blocker_count,
+        now(),
+        new.c.dedup_key,
+        as_json(new.c.input),
+    ).where(true())
+
 
 CURRENT_COLUMNS = [
     "chain_id",
@@ -134,19 +137,19 @@ CURRENT_COLUMNS = [
 ]
 
 
-def new_current(made: Any) -> Select[Any]:
+def new_current(made: Any, new: Any = NEW) -> Select[Any]:
     """Rows for jobctl_current, of chains whose first jobs were made just now: a table with id and created_at."""
     return select(
-        _new.c.chain_id,
-        _new.c.id,
-        _new.c.chain_index,
-        _new.c.type_name,
-        _new.c.status,
-        _new.c.priority,
+        new.c.chain_id,
+        new.c.id,
+        new.c.chain_index,
+        new.c.type_name,
+        new.c.status,
+        new.c.priority,
         literal_column("0"),
-        due(_new.c.after_seconds, _new.c.at_seconds, made.c.created_at),
-        _new.c.dedup_key,
-    ).join_from(_new, made, made.c.id == _new.c.id)
+        due(new.c.after_seconds, new.c.at_seconds, made.c.created_at),
+        new.c.dedup_key,
+    ).join_from(new, made, made.c.id == new.c.id)
 
 
 _edges = rows("edges", job_id="id", position="int", chain_id="id")

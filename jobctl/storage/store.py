@@ -381,6 +381,8 @@ def _refuse_taken(jobs: Sequence[NewJob], inserted: Collection[str]) -> None:
 def _others(jobs: Sequence[NewJob]) -> set[str]:
     """The chains that these jobs wait for, without those that earlier ones of the jobs begin."""
     found: set[str] = set()
+    if not any(job.blocked_by for job in jobs):
+        return found
     before: set[str] = set()
     for job in jobs:
         found.update(each for each in job.blocked_by if each not in before)
