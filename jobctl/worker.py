@@ -16,6 +16,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from sqlalchemy import Connection
+
 from jobctl.attempt import Attempt
 from jobctl.errors import TryAgainError
 from jobctl.events import Event, Told
@@ -28,6 +30,7 @@ from jobctl.registry import Registry
 from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
 from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of, held_of, lost_reason
+from jobctl.storage.front import Front
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.records import ChainRow, Due, JobRow, Reaped, Retry, told_of
 from jobctl.storage.store import Store
@@ -113,6 +116,7 @@ class Worker:
         self._settle_at = math.inf  # when to settle what ended, or to tell of it
         self._round_at = 0.0
         self._pace = Pace()
+        self._front = Front()
         # threads and the event loop share the concurrency: with both, nothing may wait in front of either
         self._mixed = len({registry[name].is_async for name in self._types}) > 1
         self._turns = threading.Semaphore(MOST_TRANSACTIONS)
@@ -231,7 +235,7 @@ class Worker:
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
                 if settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
-                rows = self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id()) if wanted else []
+                rows = self._claim(conn, wanted) if wanted else []
                 blockers = reading.blockers(conn, rows)
                 missed = [each.attempt for each in unsettled if not each.won(settled)]
                 states = self._store.states(conn, [each.held.id for each in missed]) if missed else {}
@@ -259,6 +263,9 @@ class Worker:
         for lapsed in reaped:
             self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
         self._hand_over(rows, blockers)
+
+    def _claim(self, conn: Connection, wanted: int) -> list[JobRow]:
+        return self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id(), front=self._front)
 
     def _plan(self, due: Due | None, *, full: bool) -> None:
         """When to look next: for a job that is due, for a lease that runs out, or as often as polling says."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import and_, bindparam, exists, func, literal_column, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal_column, null, or_, select, update
 
 from jobctl.storage.spelling import among, as_text, epoch, later, latest, matching, now, rows, seconds_until
 from jobctl.storage.statements import IDS, PENDING, RUNNING
@@ -15,7 +15,12 @@ TYPES = rows("types", type_name="text", lease_seconds="number")
 CLAIMABLE = and_(current.c.status == PENDING, current.c.paused_at.is_(None))
 """What may be claimed once it is due, in the words of its index."""
 
-_is_paused = exists().where(or_(pause.c.type_name == TYPES.c.type_name, pause.c.type_name == literal_column("''")))
+
+def not_paused(types: Any) -> ColumnElement[bool]:
+    """Whether a table's type may be claimed."""
+    of_type = or_(pause.c.type_name == types.c.type_name, pause.c.type_name == literal_column("''"))
+    return ~exists().where(of_type).correlate(types)
+
 
 _lane_base = (
     select(
@@ -26,7 +31,7 @@ _lane_base = (
         .scalar_subquery()
         .label("priority"),
     )
-    .where(~_is_paused.correlate(TYPES))
+    .where(not_paused(TYPES))
     .cte("lane", recursive=True)
 )
 

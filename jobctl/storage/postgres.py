@@ -33,6 +33,7 @@ from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, 
 from jobctl.storage import postgres_statements as own
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
+from jobctl.storage.front import Front
 from jobctl.storage.parameters import JsonRow, end_row, id_rows, type_rows
 from jobctl.storage.records import Complete, Continue, JobRow, Locked, Settled, Settlement
 from jobctl.storage.store import Store
@@ -216,16 +217,30 @@ class PostgresStore(Store):
             yield conn.execution_options(isolation_level="AUTOCOMMIT")
 
     def claim(
-        self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
+        self,
+        conn: Connection,
+        types: Mapping[str, float],
+        limit: int,
+        *,
+        worker: str,
+        lease: str,
+        front: Front | None = None,
     ) -> list[JobRow]:
-        parameters = {
-            "types": type_rows(types),
-            "most": limit,
-            "look": limit * own.LOOK_AHEAD,
-            "claim_worker": worker,
-            "claim_lease": lease,
-        }
-        return self.claimed(self.run(conn, own.CLAIM, parameters), worker=worker, lease=lease)
+        def take(statement: Executable, most: int, **lanes: str) -> list[JobRow]:
+            parameters = {"types": type_rows(types), "most": most, "look": most * own.LOOK_AHEAD, **lanes}
+            found = self.run(conn, statement, {**parameters, "claim_worker": worker, "claim_lease": lease})
+            return self.claimed(found, worker=worker, lease=lease)
+
+        if front is None:
+            return take(own.CLAIM, limit)
+        lanes = front.lanes(types)
+        jobs = [] if lanes is None else take(own.CLAIM_ON, limit, lanes=lanes)
+        if len(jobs) < limit:
+            begin = time.monotonic()
+            jobs += take(own.CLAIM, limit - len(jobs))
+            front.looked(time.monotonic() - begin)
+        front.passed(jobs)
+        return jobs
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         payloads = [

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, func, insert, literal_column, null, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    true,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
 from jobctl.storage.records import WORK
-from jobctl.storage.spelling import among, as_json, epoch, matching, now, rows
+from jobctl.storage.spelling import among, as_json, epoch, instant, matching, now, rows
 from jobctl.storage.tables import current, job, settled
 
 LOOK_AHEAD = 4
@@ -18,42 +30,55 @@ LOOK_AHEAD = 4
 
 _place: ColumnElement[Any] = literal_column("jobctl_current.ctid")
 
-_waiting = (
-    select(_place.label("place"), current.c.scheduled_at, current.c.chain_id)
-    .where(
-        current.c.type_name == leasing.LANES.c.type_name,
-        current.c.priority == leasing.LANES.c.priority,
-        leasing.CLAIMABLE,
-        current.c.scheduled_at <= now(),
+
+def _claim(lanes: Any, *where: ColumnElement[bool]) -> Update:
+    """Claim jobs of these types and priorities: a look into the index for each, and a probe of each job's row alone."""
+    waiting = (
+        select(_place.label("place"), current.c.scheduled_at, current.c.chain_id)
+        .where(
+            current.c.type_name == lanes.c.type_name,
+            current.c.priority == lanes.c.priority,
+            leasing.CLAIMABLE,
+            current.c.scheduled_at <= now(),
+            *where,
+        )
+        .order_by(current.c.scheduled_at, current.c.chain_id)
+        .limit(bindparam("look"))
+        .lateral("waiting")
     )
-    .order_by(current.c.scheduled_at, current.c.chain_id)
-    .limit(bindparam("look"))
-    .lateral("waiting")
-)
-_candidates = (
-    select(_waiting.c.place)
-    .select_from(leasing.LANES.join(_waiting, true()))
-    .order_by(leasing.LANES.c.priority.desc(), _waiting.c.scheduled_at, _waiting.c.chain_id)
-    .limit(bindparam("look"))
-    .cte("candidates")
-)
-_free = (
-    select(_place.label("place"))
-    .where(_place == _candidates.c.place, leasing.CLAIMABLE)
-    .with_for_update(of=current, skip_locked=True)
-    .lateral("free")
-)
-_picked = select(_free.c.place).select_from(_candidates.join(_free, true())).limit(bindparam("most")).cte("picked")
-CLAIM = (
-    update(current)
-    .values(leasing.lease_values())
-    .where(
-        among(_place, _picked.c.place),
-        current.c.type_name == leasing.TYPES.c.type_name,
-        job.c.id == current.c.job_id,
+    candidates = (
+        select(waiting.c.place)
+        .select_from(lanes.join(waiting, true()))
+        .order_by(lanes.c.priority.desc(), waiting.c.scheduled_at, waiting.c.chain_id)
+        .limit(bindparam("look"))
+        .cte("candidates")
     )
-    .returning(*leasing.CLAIMED)
-)
+    free = (
+        select(_place.label("place"))
+        .where(_place == candidates.c.place, leasing.CLAIMABLE)
+        .with_for_update(of=current, skip_locked=True)
+        .lateral("free")
+    )
+    picked = select(free.c.place).select_from(candidates.join(free, true())).limit(bindparam("most")).cte("picked")
+    return (
+        update(current)
+        .values(leasing.lease_values())
+        .where(
+            among(_place, picked.c.place),
+            current.c.type_name == leasing.TYPES.c.type_name,
+            job.c.id == current.c.job_id,
+        )
+        .returning(*leasing.CLAIMED)
+    )
+
+
+CLAIM = _claim(leasing.LANES)
+"""Claim from the first job that waits on."""
+
+_lane = rows("lanes", type_name="text", priority="int", since="number")
+_lanes = select(_lane).where(leasing.not_paused(_lane)).subquery("lane")
+CLAIM_ON = _claim(_lanes, current.c.scheduled_at >= instant(_lanes.c.since))
+"""Claim from where the last claim ended: what was claimed may lie dead before it, and must not be walked over again."""
 
 _names = rows("names", name="text")
 LOCK_KEYS = select(func.pg_advisory_xact_lock(func.hashtextextended(_names.c.name, literal_column("1")))).select_from(

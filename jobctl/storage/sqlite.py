@@ -34,6 +34,7 @@ from jobctl.storage import leasing
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
+from jobctl.storage.front import Front
 from jobctl.storage.parameters import JsonRow, id_rows, type_rows
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
 from jobctl.storage.spelling import among, epoch, matching, now
@@ -223,9 +224,19 @@ class SqliteStore(Store):
         self.run(conn, TAKE_WRITE_LOCK, {"nobody": ""})
 
     def claim(
-        self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
+        self,
+        conn: Connection,
+        types: Mapping[str, float],
+        limit: int,
+        *,
+        worker: str,
+        lease: str,
+        front: Front | None = None,
     ) -> list[JobRow]:
-        """Differs because SQLite has no LATERAL and its RETURNING knows one table; questions are cheap in process."""
+        """Differs because SQLite has no LATERAL and its RETURNING knows one table; questions are cheap in process.
+
+        Nothing that is claimed stays in its indexes: there is no need for a front.
+        """
         found: list[tuple[int, Any, str]] = []
         for type_name, priority in self.run(conn, LANES, {"types": type_rows(types)}):
             parameters = {"type_name": type_name, "priority": priority, "most": limit}

@@ -20,6 +20,7 @@ from jobctl.storage import leasing, queries
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Database, Lock
 from jobctl.storage.decoding import instant_of
+from jobctl.storage.front import Front
 from jobctl.storage.parameters import (
     JsonRow,
     act_row,
@@ -74,9 +75,19 @@ class Store(Database):
 
     @abstractmethod
     def claim(
-        self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
+        self,
+        conn: Connection,
+        types: Mapping[str, float],
+        limit: int,
+        *,
+        worker: str,
+        lease: str,
+        front: Front | None = None,
     ) -> list[JobRow]:
         """Take up to so many ready jobs, the highest priority and then the earliest due first.
+
+        With a front, most claims go on where the last one ended: what lies before, of another priority or type may be
+        taken up to a second late while so many wait that each claim gets all that it wants.
 
         Args:
             conn: A connection in a transaction.
@@ -84,6 +95,7 @@ class Store(Database):
             limit: How many at the most.
             worker: The worker's name.
             lease: A new id that names this claim.
+            front: Where the same worker's claims go on.
         """
 
     @staticmethod

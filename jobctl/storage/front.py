@@ -1,0 +1,55 @@
+"""Where a worker's claims go on: behind the jobs that were claimed before."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterable
+
+from jobctl.storage.records import JobRow
+
+LOOK_SECONDS = 1.0
+"""How often a claim begins at the first job that waits: jobs that were given back, or whose transaction committed late,
+lie before those that were claimed last; and there may be other priorities and types."""
+
+LOOK_SHARE = 0.05
+"""How much of the time that may take at the most: with an old snapshot open it walks over all that was claimed."""
+
+SLACK_SECONDS = 0.001
+"""How much earlier the next claim begins: instants go through numbers that are not exact to the last digit."""
+
+
+class Front:
+    """The due time up to which the jobs of each type and priority were claimed, by one worker.
+
+    While somebody holds an old snapshot open, the database cannot forget the index entries of jobs that were claimed.
+    A claim that began at the first of them would take the longer, the more were claimed.
+    """
+
+    def __init__(self) -> None:
+        self._claimed: dict[tuple[str, int], float] = {}
+        self._look_at = 0.0
+
+    def lanes(self, types: Collection[str]) -> str | None:
+        """The parameter of a claim that goes on; None: it shall begin at the first job that waits."""
+        if not self._claimed or time.monotonic() >= self._look_at:
+            return None
+        return json.dumps(
+            [
+                {"type_name": type_name, "priority": priority, "since": due - SLACK_SECONDS}
+                for (type_name, priority), due in self._claimed.items()
+                if type_name in types
+            ]
+        )
+
+    def looked(self, seconds: float) -> None:
+        """A claim began at the first job that waits, and took so long."""
+        self._claimed.clear()
+        self._look_at = time.monotonic() + max(LOOK_SECONDS, seconds / LOOK_SHARE)
+
+    def passed(self, rows: Iterable[JobRow]) -> None:
+        """These jobs were claimed."""
+        for row in rows:
+            lane, due = (row.type_name, row.priority), row.scheduled_at.timestamp()
+            if due > self._claimed.get(lane, 0.0):
+                self._claimed[lane] = due
