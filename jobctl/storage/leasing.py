@@ -50,7 +50,7 @@ LANES = _lane_base.union_all(
 )
 """The priorities that wait, per type that is not paused: one index probe each, so that the backlog costs nothing."""
 
-_first_due = (
+FIRST_DUE = (
     select(func.min(current.c.scheduled_at))
     .where(current.c.type_name == LANES.c.type_name, current.c.priority == LANES.c.priority, CLAIMABLE)
     .correlate(LANES)
@@ -59,7 +59,7 @@ _first_due = (
 _first_expiry = select(func.min(current.c.leased_until)).where(current.c.status == RUNNING).scalar_subquery()
 
 NEXT_DUE = select(
-    select(seconds_until(func.min(_first_due))).select_from(LANES).scalar_subquery(),
+    select(seconds_until(func.min(FIRST_DUE))).select_from(LANES).scalar_subquery(),
     seconds_until(_first_expiry),
 )
 

@@ -61,7 +61,9 @@ INSERT_CURRENT = (
 
 TAKE_WRITE_LOCK = update(current).values(attempt=current.c.attempt).where(current.c.chain_id == bindparam("nobody"))
 
-LANES = select(leasing.LANES.c.type_name, leasing.LANES.c.priority).where(leasing.LANES.c.priority.is_not(None))
+_first = select(leasing.LANES.c.type_name, leasing.LANES.c.priority, leasing.FIRST_DUE.label("due")).subquery("first")
+LANES = select(_first.c.type_name, _first.c.priority, _first.c.due).where(_first.c.due <= now())
+"""The types and priorities that have jobs to be claimed, and when the first of each was due."""
 
 CANDIDATES = (
     select(current.c.scheduled_at, current.c.chain_id)
@@ -238,9 +240,13 @@ class SqliteStore(Store):
         Nothing that is claimed stays in its indexes: there is no need for a front.
         """
         found: list[tuple[int, Any, str]] = []
-        for type_name, priority in self.run(conn, LANES, {"types": type_rows(types)}):
-            parameters = {"type_name": type_name, "priority": priority, "most": limit}
-            found += [(-priority, due, id_) for due, id_ in self.run(conn, CANDIDATES, parameters)]
+        lanes = sorted(
+            (-priority, due, type_name)
+            for type_name, priority, due in self.run(conn, LANES, {"types": type_rows(types)})
+        )
+        for falling, _, type_name in lanes[:limit]:  # the others' first jobs go after the first ones of these
+            parameters = {"type_name": type_name, "priority": -falling, "most": limit}
+            found += [(falling, due, id_) for due, id_ in self.run(conn, CANDIDATES, parameters)]
         if not found:
             return []
         ids = id_rows(id_ for _, _, id_ in sorted(found)[:limit])
