@@ -54,6 +54,7 @@ def main(
         for each in [*OWN, *side_by_side.benchmarks(Path())]:
             typer.echo(f"{each.topic}\t{each.name}\t{', '.join(each.kinds)}")
         return
+    failed: list[str] = []
     if results_of is not None:
         found = json.loads(results_of.read_text(encoding="utf-8"))
     else:
@@ -61,9 +62,10 @@ def main(
         with databases(database) as made:
             every = [*OWN, *(side_by_side.benchmarks(made.folder) if peers else ())]
             plan = _plan(every, names or [], kind or KINDS, goals.needed(sizes) if goals_ else None, quick=quick)
-            results = _measure(plan, made, sizes, runs)
-            found = reporting.document(results, goals.reached(results, sizes), sizes, made.settings(), runs)
-    _report(found, goals_=goals_, output=output, markdown=markdown)
+            found, failed = _measure(plan, made, sizes, runs, output)
+    _report(found, goals_=goals_, markdown=markdown)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _sizes(sizes: Sizes, jobs: int | None, waiting: int | None, minutes: float | None) -> Sizes:
@@ -96,18 +98,26 @@ def _plan(
     return plan
 
 
-def _measure(plan: Plan, made: Databases, sizes: Sizes, runs: int) -> list[Result]:
-    results = []
+def _measure(
+    plan: Plan, made: Databases, sizes: Sizes, runs: int, output: Path | None
+) -> tuple[dict[str, Any], list[str]]:
+    """The document of what was measured, which is written after each topic; and what failed."""
+    results: list[Result] = []
+    failures: list[str] = []
+    found: dict[str, Any] = {}
     for (_, kind), chosen in plan.items():
-        results += in_turns(chosen, made, kind, sizes, runs, lambda line: sys.stderr.write(f"{line}\n"))
-    return results
+        measured, failed = in_turns(chosen, made, kind, sizes, runs, lambda line: sys.stderr.write(f"{line}\n"))
+        results += measured
+        failures += failed
+        found = reporting.document(results, goals.reached(results, sizes), sizes, made.settings(), runs)
+        if output is not None:
+            output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    return found, failures
 
 
-def _report(found: dict[str, Any], *, goals_: bool, output: Path | None, markdown: Path | None) -> None:
+def _report(found: dict[str, Any], *, goals_: bool, markdown: Path | None) -> None:
     results = [Result.of_document(each) for each in found["results"]]
     reached = goals.reached(results, reporting.sizes_of(found))
-    if output is not None:
-        output.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     if markdown is not None:
         reporting.write_page(markdown, found, results, reached)
     reporting.show(reporting.COLUMNS, reporting.result_rows(results))

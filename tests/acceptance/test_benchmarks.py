@@ -6,9 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from benchmarks.databases import Database
+from benchmarks.measuring import QUICK, Benchmark, Figure, in_turns
+from benchmarks.working import settled_since
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "performance.md"
@@ -85,3 +90,72 @@ def test_goals_are_compared(tmp_path: Path):
         "atomic handlers: a bare loop": ["50", "", "", "at least 0.909", "not measured"],
         "start in batches of 1,000: the best peer": ["26", "40", "0.65", "at least 1.3", "no"],
     }
+
+
+def test_runs_take_turns():
+    """The runs of what is compared take turns, in what was opened once; what fails is told and left out, alone."""
+    order = []
+
+    def benchmark(name, fails_in=None):
+        @contextmanager
+        def opened(databases, kind, sizes):
+            runs = 0
+
+            def measure():
+                nonlocal runs
+                runs += 1
+                order.append(f"{name}{runs}")
+                if runs == fails_in:
+                    raise RuntimeError("no")
+                return [Figure("rate", "jobs/s", float(runs), series=(1.0, 2.0))]
+
+            order.append(f"+{name}")
+            yield measure
+            order.append(f"-{name}")
+
+        return Benchmark(name, "letters", opened)
+
+    told = []
+    chosen = [benchmark("a"), benchmark("b", fails_in=2), benchmark("c")]
+    results, failed = in_turns(chosen, None, "sqlite", QUICK, 3, told.append)
+    assert order == ["+a", "+b", "+c", "a1", "b1", "c1", "a2", "b2", "c2", "a3", "c3", "-c", "-b", "-a"]
+    assert failed == ["b"]
+    assert "b on sqlite failed: no" in told
+    assert [(each.benchmark, each.median, each.values) for each in results] == [
+        ("a", 2.0, (1.0, 2.0, 3.0)),
+        ("b", 1.0, (1.0,)),
+        ("c", 2.0, (1.0, 2.0, 3.0)),
+    ]
+    assert results[0].document()["series"] == [[1.0, 2.0]] * 3
+
+
+SETTLED = {
+    "postgresql": "UPDATE jobctl_settled SET completed_by = '{worker}', claimed_at = to_timestamp({claimed}),"
+    " completed_at = to_timestamp({completed}) WHERE chain_id = '{id}'",
+    "sqlite": "UPDATE jobctl_settled SET completed_by = '{worker}', claimed_at = {claimed} * 1000,"
+    " completed_at = {completed} * 1000 WHERE chain_id = '{id}'",
+}
+
+BEGIN = 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("jobs", "total", "rate"),
+    [
+        ([("a", 0, 1), ("a", 0, 1), ("a", 1, 4), ("a", 1, 4)], 4, 1.0),  # four jobs from second 0 to second 4
+        ([("a", 0, 1), ("a", 1, 3), ("b", 2, 4), ("b", 3, 6)], 4, 0.75),  # three were settled since b began at 2
+        ([("a", -9, -8), ("a", 0, 1), ("a", 1, 2)], 2, 1.0),  # one belongs to an earlier measurement
+    ],
+)
+def test_rates_are_those_of_workers_that_all_work(database_url: str, tmp_path: Path, jobs, total, rate):
+    """A rate is from the first claim to the last settlement since the measurement began, once every worker has begun."""
+    database = Database(database_url, database_url.partition(":")[0], tmp_path)
+    for worker, claimed, completed in jobs:
+        chain = database.client.start("plain")
+        with database.client.settle(chain.id) as current:
+            current.complete(None)
+        times = {"worker": worker, "claimed": BEGIN + claimed, "completed": BEGIN + completed}
+        with database.client.store.transaction() as conn:
+            conn.exec_driver_sql(SETTLED[database.kind].format(id=chain.id, **times))
+    assert settled_since(database, BEGIN - 1) == (total, pytest.approx(rate))
+    database.close()
