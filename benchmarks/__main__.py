@@ -42,6 +42,9 @@ def main(
         bool, typer.Option("--goals", help="Measure what the goals need, and set it against them.")
     ] = False,
     peers: Annotated[bool, typer.Option("--peers", help="Measure other libraries too, each installed for it.")] = False,
+    environments: Annotated[
+        Path | None, typer.Option(help="Keep the environments of --peers in this folder, for the next time.")
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Write the results to this file, as JSON.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables between the markers of this page.")] = None,
     results_of: Annotated[
@@ -60,7 +63,7 @@ def main(
     else:
         sizes = _sizes(QUICK if quick else FULL, jobs, waiting, minutes)
         with databases(database) as made:
-            every = [*OWN, *(side_by_side.benchmarks(made.folder) if peers else ())]
+            every = [*OWN, *(side_by_side.benchmarks(environments or made.folder) if peers else ())]
             plan = _plan(every, names or [], kind or KINDS, goals.needed(sizes) if goals_ else None, quick=quick)
             found, failed = _measure(plan, made, sizes, runs, output)
     _report(found, goals_=goals_, markdown=markdown)

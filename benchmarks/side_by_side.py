@@ -84,20 +84,24 @@ class Environments:
         environment = self._folder / f"environment-{peer.name}"
         interpreter = environment / "bin" / "python"
         if not interpreter.exists():
-            subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-            install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", *peer.packages]
-            subprocess.run([str(interpreter), *install], check=True)
+            _run(sys.executable, "-m", "venv", str(environment))
+            _run(str(interpreter), "-m", "pip", "install", "--disable-pip-version-check", *peer.packages)
         return interpreter
 
     def call(self, peer: Peer, act: str, database: Database, count: int) -> dict[str, float]:
         """Have a peer's script do something; returns the figures that it prints."""
         script = SCRIPTS / f"{peer.name}_peer.py"
-        command = [str(self.interpreter(peer)), str(script), act, database.url, str(count)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
-        if done.returncode:
-            raise RuntimeError(f"{script.name} {act} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        found: dict[str, float] = json.loads(done.stdout)
+        found: dict[str, float] = json.loads(
+            _run(str(self.interpreter(peer)), str(script), act, database.url, str(count))
+        )
         return found
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def start(database: Database, sizes: Sizes, peer: Peer, environments: Environments) -> list[Figure]:
