@@ -64,8 +64,7 @@ def claims(databases: Databases, kind: str, sizes: Sizes) -> Iterator[Measure]:
             names = type_names(types)
             for waiting in sizes.backlogs:
                 database = stack.enter_context(databases.fresh(kind))
-                for name in names:
-                    fill(database, name, max(waiting // types, 1))
+                fill(database, names, waiting)
                 places[f"{waiting:,} waiting, {types} type{'s' * (types > 1)}"] = database, names
         database = stack.enter_context(databases.fresh(kind))
         fill(database, "type-0", sizes.backlogs[0])

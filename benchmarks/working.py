@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -36,11 +37,12 @@ INSTANT = {"postgresql": "to_timestamp({})", "sqlite": "{} * 1000.0"}
 EFFECT = "CREATE TABLE effect (job_id text)"
 
 
-def fill(database: Database, type_name: str, count: int, *, after: str | None = None) -> None:
-    """Start chains, in batches."""
+def fill(database: Database, type_names: str | Sequence[str], count: int, *, after: str | None = None) -> None:
+    """Start chains, in batches; of several types in turns."""
+    types = itertools.cycle([type_names] if isinstance(type_names, str) else type_names)
     for begin in range(0, count, BATCH):
         numbers = range(begin, min(begin + BATCH, count))
-        database.client.start_many(NewChain(type_name, {"n": n}, after) for n in numbers)
+        database.client.start_many(NewChain(next(types), {"n": n}, after) for n in numbers)
 
 
 def effect_table(database: Database) -> None:
