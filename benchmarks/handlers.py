@@ -72,3 +72,9 @@ def step_2(job: Job[Any]) -> Continuation:
 @processor("step-3", entry=False)
 def step_3(job: Job[Any]) -> None:
     """The last of three."""
+
+
+@processor("stamp")
+def stamp(job: Job[Any]) -> float:
+    """Tell when it began."""
+    return time.time()

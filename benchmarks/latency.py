@@ -2,190 +2,123 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 
-import psutil
-from sqlalchemy import Connection
-
-from benchmarks.databases import Database
-from benchmarks.measuring import Benchmark, Figure, Sizes, percentile
-from benchmarks.working import ROOT, drain, fill, worker
-from jobctl import Client, ListFilter, Status
+from benchmarks.databases import Database, Databases
+from benchmarks.measuring import Benchmark, Figure, Measure, Sizes, fresh, percentile
+from benchmarks.working import drain, fill, worker
+from jobctl import ListFilter, Status
 from jobctl.ids import new_id
-from jobctl.model import Schedule
-from jobctl.storage.store import Store
 
 MS = "ms"
+PAUSE = 0.03
 
-PICK_UP = {
-    "postgresql": "SELECT extract(epoch FROM claimed_at - created_at) * 1000.0",
-    "sqlite": "SELECT claimed_at - created_at",
-}
+MANY_TYPES = 50
+CLAIMED = 10
 
 
 def pick_up(database: Database, sizes: Sizes) -> list[Figure]:
-    """From the start of a chain to its claim by an idle worker in another process, by the database's clock."""
-    client = Client(database.store)
-    with worker(database, "--types", "plain", "--quiet"):
-        client.wait([client.start("plain").id], timeout="30s")
-        ids = []
-        for _ in range(sizes.samples):
-            time.sleep(0.02)  # the worker is idle again
-            ids.append(client.start("plain").id)
-        client.wait(ids, timeout="30s")
-    query = (
-        f"{PICK_UP[database.kind]} FROM jobctl_job JOIN jobctl_settled USING (chain_id, chain_index)"
-        f" WHERE chain_id IN ({', '.join(repr(each) for each in ids)})"
-    )
-    with database.store.transaction(read_only=True) as conn:
-        found = [float(value) for value in conn.exec_driver_sql(query).scalars()]
-    return [Figure("pick-up, p50", MS, percentile(found, 0.5)), Figure("pick-up, p99", MS, percentile(found, 0.99))]
+    """From the call that starts a chain to the first line of its handler, in an idle worker in another process."""
+    client = database.client
+    begun = {}
+    with worker(database, "--types", "stamp", "--quiet"):
+        client.wait([client.start("stamp").id], timeout="30s")
+        for n in range(sizes.samples):
+            time.sleep(PAUSE)  # the worker is idle again
+            begin = time.time()
+            begun[client.start("stamp", {"n": n}).id] = begin
+        chains = client.wait(begun, timeout="30s")
+    took = [(chain.output - begun[id_]) * 1000 for id_, chain in chains.items()]
+    return [Figure("pick-up, p50", MS, percentile(took, 0.5)), Figure("pick-up, p99", MS, percentile(took, 0.99))]
 
 
-def _undone(store: Store, call: Callable[[Connection], object]) -> float:
-    """Milliseconds that a call in a transaction takes, which is then rolled back."""
+# --- as the work grows -----------------------------------------------------------------------------------------------
+
+
+def type_names(count: int) -> list[str]:
+    """The names of so many types."""
+    return [f"type-{number}" for number in range(count)]
+
+
+def claim_milliseconds(database: Database, types: Mapping[str, float]) -> float:
+    """What a claim takes, in a transaction that is rolled back: the one call here that is not the user's."""
+    store = database.client.store
     with store.engine.connect() as conn, conn.begin() as transaction:
         begin = time.perf_counter()
-        call(conn)
+        claimed = store.claim(conn, types, CLAIMED, worker="benchmark", lease=new_id())
         took = (time.perf_counter() - begin) * 1000
         transaction.rollback()
+    if len(claimed) != CLAIMED:
+        raise RuntimeError(f"{len(claimed)} jobs were claimed instead of {CLAIMED}")
     return took
 
 
-def claims(database: Database, sizes: Sizes, types: int) -> list[Figure]:
-    """A claim of ten jobs out of more and more that wait."""
-    figures = []
-    store = database.store
-    names = dict.fromkeys((f"type-{number}" for number in range(types)), 30.0)
-    done = 0
-    for backlog in sizes.backlogs:
-        for name in names:
-            fill(database, name, (backlog - done) // types)
-        done = backlog
-        analyze(database)
-        took = [
-            _undone(store, lambda conn: store.claim(conn, names, 10, worker="w", lease=new_id()))
-            for _ in range(sizes.samples)
-        ]
-        label = f"claim of 10 from {backlog:,} waiting, {types} type{'s' * (types > 1)}"
-        figures.append(Figure(label, MS, percentile(took, 0.5)))
-    return figures
+@contextmanager
+def claims(databases: Databases, kind: str, sizes: Sizes) -> Iterator[Measure]:
+    """Claims of ten jobs on databases where more and more wait, in turns: what differs is how many wait."""
+    with ExitStack() as stack:
+        places: dict[str, tuple[Database, list[str]]] = {}
+        for types in (1, MANY_TYPES):
+            names = type_names(types)
+            for waiting in sizes.backlogs:
+                database = stack.enter_context(databases.fresh(kind))
+                fill(database, names, waiting)
+                places[f"{waiting:,} waiting, {types} type{'s' * (types > 1)}"] = database, names
+        database = stack.enter_context(databases.fresh(kind))
+        fill(database, "type-0", sizes.backlogs[0])
+        fill(database, "type-0", sizes.backlogs[-1], after="30d")
+        places[f"{sizes.backlogs[0]:,} waiting, {sizes.backlogs[-1]:,} scheduled"] = database, type_names(1)
+        for database, _ in places.values():
+            database.settle_down()
+
+        def once() -> list[Figure]:
+            took: dict[str, list[float]] = {place: [] for place in places}
+            for sample in range(sizes.samples + 1):
+                for place, (database, names) in places.items():
+                    milliseconds = claim_milliseconds(database, dict.fromkeys(names, 30.0))
+                    if sample:  # the first one opens the connection
+                        took[place].append(milliseconds)
+            return [Figure(f"claim, {place}", MS, percentile(each, 0.5)) for place, each in took.items()]
+
+        yield once
 
 
-def claims_before_future(database: Database, sizes: Sizes) -> list[Figure]:
-    """A claim of ten jobs while more and more are scheduled for later."""
-    store = database.store
-    fill(database, "plain", 1000)
-    fill(database, "plain", sizes.backlogs[-1], Schedule.of("1d"))
-    analyze(database)
-    took = [
-        _undone(store, lambda conn: store.claim(conn, {"plain": 30.0}, 10, worker="w", lease=new_id()))
-        for _ in range(sizes.samples)
-    ]
-    return [Figure(f"claim of 10 before {sizes.backlogs[-1]:,} scheduled", MS, percentile(took, 0.5))]
-
-
-def lists(database: Database, sizes: Sizes) -> list[Figure]:
-    """A page of lists, and one chain, out of many."""
+@contextmanager
+def lists(databases: Databases, kind: str, sizes: Sizes) -> Iterator[Measure]:
+    """A page of lists, and one chain, out of many of which half are completed."""
     count = sizes.backlogs[-1]
-    fill(database, "plain", count)
-    analyze(database)
-    client = Client(database.store)
-    chain_id = client.list_chains().items[0].id
-    calls: dict[str, Callable[[], object]] = {
-        "list": client.list_chains,
-        "list --type": lambda: client.list_chains(ListFilter(type_name="plain")),
-        "list --status failed": lambda: client.list_chains(ListFilter(statuses=(Status.FAILED,))),
-        "jobs --order oldest": lambda: client.list_jobs(ListFilter(newest_first=False)),
-        "show": lambda: client.show(chain_id),
-    }
-    return [
-        Figure(f"{name}, {count:,} chains", MS, percentile([_milliseconds(call) for _ in range(sizes.samples)], 0.5))
-        for name, call in calls.items()
-    ]
+    with databases.fresh(kind) as database:
+        fill(database, "plain", count // 2)
+        drain(database, count // 2, "--types", "plain", "--quiet")
+        fill(database, "plain", count - count // 2)
+        database.settle_down()
+        client = database.client
+        completed = client.list_chains(ListFilter(newest_first=False, limit=1)).items[0].id
+        calls: dict[str, Callable[[], object]] = {
+            "list": client.list_chains,
+            "list --type": lambda: client.list_chains(ListFilter(type_name="plain")),
+            "list --status completed": lambda: client.list_chains(ListFilter(statuses=(Status.COMPLETED,))),
+            "list --status failed": lambda: client.list_chains(ListFilter(statuses=(Status.FAILED,))),
+            "jobs --order oldest": lambda: client.list_jobs(ListFilter(newest_first=False)),
+            "show": lambda: client.show(completed),
+        }
 
+        def once() -> list[Figure]:
+            took: dict[str, list[float]] = {name: [] for name in calls}
+            for _ in range(max(sizes.samples // 10, 1)):
+                for name, call in calls.items():
+                    begin = time.perf_counter()
+                    call()
+                    took[name].append((time.perf_counter() - begin) * 1000)
+            return [Figure(f"{name}, {count:,} chains", MS, percentile(each, 0.5)) for name, each in took.items()]
 
-def _milliseconds(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    call()
-    return (time.perf_counter() - begin) * 1000
-
-
-def memory(database: Database, sizes: Sizes) -> list[Figure]:
-    """The resident memory of a worker, soon after its start and after many jobs."""
-    client = Client(database.store)
-    with worker(database, "--types", "plain", "--quiet") as process:
-        client.wait([client.start("plain").id], timeout="30s")
-        watched = psutil.Process(process.pid)
-        before = watched.memory_info().rss
-        fill(database, "plain", sizes.jobs * 5)
-        last = client.start("plain", priority=-1)
-        client.wait([last.id], timeout="10m")
-        after = watched.memory_info().rss
-    return [
-        Figure("worker's memory at the start", "MiB", before / 2**20),
-        Figure(f"worker's memory after {sizes.jobs * 5:,} jobs", "MiB", after / 2**20),
-    ]
-
-
-def old_snapshot(database: Database, sizes: Sizes) -> list[Figure]:
-    """Throughput while another session holds an old snapshot, of what it is without."""
-    fill(database, "plain", sizes.jobs)
-    undisturbed = drain(database, sizes.jobs, "--types", "plain")
-    with database.store.engine.connect() as old:
-        old.execution_options(isolation_level="REPEATABLE READ")
-        old.exec_driver_sql("SELECT count(*) FROM jobctl_current")
-        for round_ in range(1, 4):
-            fill(database, "plain", sizes.jobs)
-            begin = time.perf_counter()
-            drain(database, sizes.jobs * (round_ + 1), "--types", "plain")
-            disturbed = sizes.jobs / (time.perf_counter() - begin)
-    return [Figure("throughput with an old snapshot", "% of undisturbed", disturbed / undisturbed * 100)]
-
-
-def commands(database: Database, sizes: Sizes) -> list[Figure]:
-    """Wall time of commands as whole processes."""
-    environment = {**os.environ, "JOBCTL_DATABASE": database.url, "PYTHONPATH": str(ROOT)}
-    chain_id = Client(database.store).start("plain").id
-    jobctl = ("-m", "jobctl")
-    lines = {
-        "python importing typer": ("-c", "import typer"),
-        "jobctl --help": (*jobctl, "--help"),
-        "python importing typer, sqlalchemy, sqlite3": ("-c", "import typer, sqlalchemy, sqlite3"),
-        "jobctl start": (*jobctl, "start", "plain"),
-        "jobctl show": (*jobctl, "show", chain_id),
-        "jobctl complete": (*jobctl, "complete"),
-    }
-    figures = []
-    for name, line in lines.items():
-        took = []
-        for _ in range(max(sizes.samples // 20, 2)):
-            last = (Client(database.store).start("plain").id,) if name == "jobctl complete" else ()
-            begin = time.perf_counter()
-            subprocess.run([sys.executable, *line, *last], env=environment, check=True, capture_output=True)
-            took.append((time.perf_counter() - begin) * 1000)
-        figures.append(Figure(name, MS, percentile(took, 0.5)))
-    return figures
-
-
-def analyze(database: Database) -> None:
-    """Have the planner know the tables, as it does after some minutes."""
-    with database.store.transaction() as conn:
-        conn.exec_driver_sql("ANALYZE")
+        yield once
 
 
 BENCHMARKS = [
-    Benchmark("pick-up", pick_up),
-    Benchmark("claim-1", partial(claims, types=1)),
-    Benchmark("claim-50", partial(claims, types=50)),
-    Benchmark("claim-future", claims_before_future),
-    Benchmark("lists", lists),
-    Benchmark("memory", memory),
-    Benchmark("old-snapshot", old_snapshot, kinds=("postgresql",)),
-    Benchmark("commands", commands),
+    Benchmark("pick-up", "pick-up", fresh(pick_up)),
+    Benchmark("claim", "claim", claims),
+    Benchmark("lists", "lists", lists),
 ]

@@ -1,48 +1,51 @@
-"""PgQueuer, in an environment of its own: prints figures as JSON. Arguments: a database's URL, jobs, single starts."""
-
-import asyncio
-import json
-import sys
-import time
+"""PgQueuer: asyncpg on uvloop, as its own command line runs; batches of 100, at most 200 at once: its fastest."""
 
 import asyncpg
+import uvloop
+from common import Peer, Producer, main
 from pgqueuer import AsyncpgDriver, PgQueuer, Queries
 from pgqueuer.types import QueueExecutionMode
 
-PAYLOAD = b'{"n": 1}'
 
-
-async def measure(url: str, jobs: int, single: int) -> dict[str, float]:
-    """Start and process no-op jobs, with the settings that are its fastest."""
+async def install(url):
     connection = await asyncpg.connect(url)
-    driver = AsyncpgDriver(connection)
-    queries = Queries(driver)
-    await queries.install()
-    figures: dict[str, float] = {}
-    begin = time.perf_counter()
-    for _ in range(single):
-        await queries.enqueue("other", PAYLOAD)
-    figures["start one by one"] = single / (time.perf_counter() - begin)
-    begin = time.perf_counter()
-    for _ in range(0, jobs, 1000):
-        await queries.enqueue(["noop"] * 1000, [PAYLOAD] * 1000, [0] * 1000)
-    figures["start in batches of 1000"] = jobs / (time.perf_counter() - begin)
+    await Queries(AsyncpgDriver(connection)).install()
+    await connection.close()
 
-    done = 0
-    times: list[float] = []
-    queuer = PgQueuer(driver)
+
+async def produce(url, use):
+    connection = await asyncpg.connect(url)
+    queries = Queries(AsyncpgDriver(connection))
+
+    async def one(n):
+        await queries.enqueue("noop", b'{"n": %d}' % n)
+
+    async def many(numbers):
+        payloads = [b'{"n": %d}' % n for n in numbers]
+        await queries.enqueue(["noop"] * len(payloads), payloads, [0] * len(payloads))
+
+    await use(Producer(one, many))
+    await connection.close()
+
+
+async def process(url, count):
+    await run(url, QueueExecutionMode.drain, lambda: None)
+
+
+async def work(url, began):
+    await run(url, QueueExecutionMode.continuous, began)
+
+
+async def run(url, mode, began):
+    connection = await asyncpg.connect(url)
+    queuer = PgQueuer(AsyncpgDriver(connection))
 
     @queuer.entrypoint("noop")
-    async def noop(_job: object) -> None:
-        nonlocal done
-        done += 1
-        if done in {1, jobs}:
-            times.append(time.perf_counter())
+    async def noop(_job):
+        began()
 
-    await queuer.run(mode=QueueExecutionMode.drain, batch_size=100, max_concurrent_tasks=200)
-    figures["process no-op jobs"] = jobs / (times[-1] - times[0])
+    await queuer.run(mode=mode, batch_size=100, max_concurrent_tasks=200)
     await connection.close()
-    return figures
 
 
-json.dump(asyncio.run(measure(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))), sys.stdout)
+main(Peer(install, produce, process, work, uvloop.run))
