@@ -15,19 +15,16 @@ lie before those that were claimed last; and there may be other priorities and t
 LOOK_SHARE = 0.05
 """How much of the time that may take at the most: with an old snapshot open it walks over all that was claimed."""
 
-SLACK_SECONDS = 0.001
-"""How much earlier the next claim begins: instants go through numbers that are not exact to the last digit."""
-
 
 class Front:
-    """The due time up to which the jobs of each type and priority were claimed, by one worker.
+    """The last job that one worker claimed of each type and priority: when it was due, and its chain.
 
     While somebody holds an old snapshot open, the database cannot forget the index entries of jobs that were claimed.
     A claim that began at the first of them would take the longer, the more were claimed.
     """
 
     def __init__(self) -> None:
-        self._claimed: dict[tuple[str, int], float] = {}
+        self._claimed: dict[tuple[str, int], tuple[float, str]] = {}
         self._look_at = 0.0
 
     def lanes(self, types: Collection[str]) -> str | None:
@@ -36,8 +33,8 @@ class Front:
             return None
         return json.dumps(
             [
-                {"type_name": type_name, "priority": priority, "since": due - SLACK_SECONDS}
-                for (type_name, priority), due in self._claimed.items()
+                {"type_name": type_name, "priority": priority, "due": due, "chain_id": chain_id}
+                for (type_name, priority), (due, chain_id) in self._claimed.items()
                 if type_name in types
             ]
         )
@@ -50,6 +47,6 @@ class Front:
     def passed(self, rows: Iterable[JobRow]) -> None:
         """These jobs were claimed."""
         for row in rows:
-            lane, due = (row.type_name, row.priority), row.scheduled_at.timestamp()
-            if due > self._claimed.get(lane, 0.0):
-                self._claimed[lane] = due
+            lane, place = (row.type_name, row.priority), (row.scheduled_at.timestamp(), row.chain_id)
+            if lane not in self._claimed or place > self._claimed[lane]:
+                self._claimed[lane] = place

@@ -15,6 +15,7 @@ from sqlalchemy import (
     null,
     select,
     true,
+    tuple_,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert as pg_insert
@@ -75,9 +76,11 @@ def _claim(lanes: Any, *where: ColumnElement[bool]) -> Update:
 CLAIM = _claim(leasing.LANES)
 """Claim from the first job that waits on."""
 
-_lane = rows("lanes", type_name="text", priority="int", since="number")
+_lane = rows("lanes", type_name="text", priority="int", due="number", chain_id="id")
 _lanes = select(_lane).where(leasing.not_paused(_lane)).subquery("lane")
-CLAIM_ON = _claim(_lanes, current.c.scheduled_at >= instant(_lanes.c.since))
+CLAIM_ON = _claim(
+    _lanes, tuple_(current.c.scheduled_at, current.c.chain_id) > tuple_(instant(_lanes.c.due), _lanes.c.chain_id)
+)
 """Claim from where the last claim ended: what was claimed may lie dead before it, and must not be walked over again."""
 
 _names = rows("names", name="text")

@@ -1,0 +1,93 @@
+"""Claims that go on where the last one ended: nothing is missed, and an old snapshot does not slow them down."""
+
+from __future__ import annotations
+
+import psycopg
+from plans import recorded
+from working import completed, held
+
+from jobctl import Client, NewChain
+from jobctl.ids import new_id
+from jobctl.storage import front as module
+from jobctl.storage.front import Front
+
+TYPES = {"a": 60.0, "b": 60.0}
+
+
+def claim_on(store, front, limit):
+    with store.transaction() as conn:
+        return store.claim(conn, TYPES, limit, worker="w", lease=new_id(), front=front)
+
+
+def test_every_job_once_in_order(client, store):
+    """Claim by claim all jobs come, each once; of each priority the earliest due first."""
+    client.start_many([NewChain("ab"[place % 2], priority=place % 3) for place in range(60)])
+    front, found = Front(), []
+    while rows := claim_on(store, front, 7):
+        found += rows
+    assert len({row.id for row in found}) == len(found) == 60
+    assert [row.priority for row in found] == [2] * 20 + [1] * 20 + [0] * 20
+
+
+def test_what_lies_before_is_not_missed(client, store):
+    """A job that was given back, and one of another type or priority, come with the claim that lacks something."""
+    client.start_many([NewChain("a") for _ in range(6)])
+    front = Front()
+    first, *_ = claim_on(store, front, 2)
+    with store.transaction() as conn:
+        store.release(conn, [held(first)])
+    other, urgent = client.start("b"), client.start("a", priority=9)
+    rows = [row for _ in range(3) for row in claim_on(store, front, 5)]
+    assert len(rows) == 7
+    assert {first.id, other.id, urgent.id} <= {row.id for row in rows}
+
+
+def test_what_lies_before_comes_soon(client, store, monkeypatch):
+    """While every claim gets all that it wants, a look from the beginning finds what lies before."""
+    client.start_many([NewChain("a") for _ in range(50)])
+    front = Front()
+    claim_on(store, front, 2)
+    urgent = client.start("a", priority=9)
+    if store.dialect == "postgresql":  # elsewhere each claim is one from the beginning
+        assert urgent.id not in {row.id for row in claim_on(store, front, 2)}
+    for seconds in ("LOOK_SECONDS", "LOOK_SHARE"):
+        monkeypatch.setattr(module, seconds, 1e-9 if seconds == "LOOK_SECONDS" else 1e9)
+    claim_on(store, front, 60)  # it lacks something: it has looked from the beginning
+    client.start_many([NewChain("a") for _ in range(50)])
+    later = client.start("a", priority=8)
+    assert later.id in {row.id for row in claim_on(store, front, 2)}
+
+
+def test_an_old_snapshot(postgres_url):
+    """While an old snapshot is open, a claim that goes on touches no more pages, however many were claimed before."""
+    with Client(postgres_url) as client, psycopg.connect(postgres_url) as old:
+        store = client.store
+        client.start_many([NewChain("a") for _ in range(4000)])
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM jobctl_current")
+        front, pages = Front(), []
+        for _ in range(2):
+            for _ in range(15):
+                rows = claim_on(store, front, 100)
+                with store.transaction() as conn:
+                    assert len(store.settle(conn, [completed(row) for row in rows]).won) == 100
+            with recorded(store) as found:
+                claim_on(store, front, 1)
+            with recorded(store) as anew:
+                claim_on(store, Front(), 1)
+            pages.append((touched(postgres_url, found[-1]), touched(postgres_url, anew[-1])))
+    (soon, soon_anew), (late, late_anew) = pages
+    assert late <= soon * 1.5
+    assert late_anew > soon_anew + 20  # who begins anew walks over them: the snapshot does hold
+    assert late * 2 < late_anew
+
+
+def touched(url, statement):
+    """How many pages a statement looks at."""
+    with psycopg.connect(url) as conn:
+        text = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement.text.encode()
+        row = conn.execute(text, statement.parameters).fetchone()
+        conn.rollback()
+    assert row is not None
+    plan = row[0][0]["Plan"]
+    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
