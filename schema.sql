@@ -72,8 +72,9 @@ CREATE INDEX jobctl_current_lease ON jobctl_current (leased_until) WHERE status 
 -- Deduplication of open chains.
 CREATE INDEX jobctl_current_dedup ON jobctl_current (dedup_key) WHERE dedup_key IS NOT NULL;
 
--- Lists of what waits for something or somebody.
-CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id) WHERE status IN ('blocked', 'failed');
+-- Lists and counts of what waits for something or somebody.
+CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id) INCLUDE (type_name, scheduled_at, claimed_at)
+    WHERE status IN ('blocked', 'failed');
 
 -- The chains that are paused.
 CREATE INDEX jobctl_current_paused ON jobctl_current (chain_id) WHERE paused_at IS NOT NULL;
@@ -133,6 +134,9 @@ CREATE TABLE jobctl_act (
 );
 CREATE INDEX jobctl_act_chain ON jobctl_act (chain_id);
 
+-- What was done by hand lately.
+CREATE INDEX jobctl_act_at ON jobctl_act (at);
+
 -- Types of which nothing is claimed. The empty name stands for all types.
 CREATE TABLE jobctl_pause (
     type_name text        PRIMARY KEY,
@@ -159,6 +163,7 @@ CREATE TABLE jobctl_worker (
 );
 
 -- What workers did in each minute, per type: written by each worker for itself, so that nobody waits for anybody.
+-- A row counts from its minute on: for a minute, later for the hour, at last (1970) for all that is older than two days.
 CREATE TABLE jobctl_tally (
     minute      timestamptz      NOT NULL,
     worker_id   uuid             NOT NULL,

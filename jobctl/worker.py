@@ -34,6 +34,7 @@ from jobctl.storage.front import Front
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.records import ChainRow, Due, JobRow, Reaped, Retry, told_of
 from jobctl.storage.store import Store
+from jobctl.tally import Tally
 from jobctl.watching import Watcher
 
 PREFETCH_SECONDS: Final = 0.05
@@ -92,6 +93,7 @@ class Worker:
         Raises:
             UsageError: There is no processor for one of the types asked for.
         """
+        self.id = new_id()
         self.name = options.name or f"{socket.gethostname()}:{os.getpid()}"
         self._store = store
         self._options = options
@@ -100,6 +102,7 @@ class Worker:
         self._registry = registry
         self._handling = Handling(registry, options.backoff)
         self._keeper = LeaseKeeper(store, self._types)
+        self._tally = Tally(store, self.id)
         self._inbox: SimpleQueue[Finished | None] = SimpleQueue()  # None: look around
         self._stops = 0
         self._work_told = False
@@ -142,6 +145,7 @@ class Worker:
         watcher = Watcher(self._store, self._types, self._hear_of_work, self._keeper.doubt)
         self._keeper.start()
         watcher.start()
+        self._tally.start()
         self._say(Told.WORKER_STARTED, detail=", ".join(sorted(self._types)))
         try:
             self._loop()
@@ -149,6 +153,7 @@ class Worker:
         finally:
             watcher.close()
             self._keeper.close()
+            self._tally.close()
             for runner in self._runners.values():
                 runner.close()
             self._say(Told.WORKER_STOPPED)
@@ -260,6 +265,7 @@ class Worker:
         for attempt in missed:
             attempt.lose(lost_reason(states.get(attempt.held.id)))
         self._close(batch, settled.won)
+        self._tally.count_reaped(reaped)
         for lapsed in reaped:
             self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
         self._hand_over(rows, blockers)
@@ -304,6 +310,7 @@ class Worker:
     def _close(self, batch: Sequence[Finished], won: Collection[str]) -> None:
         """Forget attempts whose ends are written, and tell of them."""
         self._keeper.remove(each.attempt.held for each in batch)
+        self._tally.count(batch, won)
         for each in batch:
             self._tell(each.event(self.name, kept=each.ended.settled is not None or each.attempt.held.id in won))
 

@@ -76,8 +76,14 @@ class Node:
     rows: float
 
 
-def postgres_plan(url: str, statement: Statement) -> list[Node]:
-    """How PostgreSQL runs a statement under a generic plan, which knows no parameters; nothing is kept of it."""
+def postgres_plan(url: str, statement: Statement, *, scans: bool = True) -> list[Node]:
+    """How PostgreSQL runs a statement under a generic plan, which knows no parameters; nothing is kept of it.
+
+    Args:
+        url: The database.
+        statement: The statement.
+        scans: Whether it may read a whole table where an index would do, which is as quick while rows are short.
+    """
     names: list[str] = []
 
     def numbered(match: re.Match[str]) -> str:
@@ -88,6 +94,9 @@ def postgres_plan(url: str, statement: Statement) -> list[Node]:
     values = sql.SQL(", ").join(sql.Literal(statement.parameters[name]) for name in names)
     with psycopg.connect(url) as conn:
         conn.execute("SET plan_cache_mode = force_generic_plan")
+        if not scans:
+            conn.execute("SET enable_seqscan = off")
+            conn.execute("SET enable_bitmapscan = off")
         conn.execute(f"PREPARE it AS {text}".encode())
         call = sql.SQL("EXECUTE it ({})").format(values) if names else sql.SQL("EXECUTE it")
         row = conn.execute(sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(call)).fetchone()

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, demo, edit, listing, schema, show, start, wait, worker
+from jobctl.cli import complete, demo, edit, listing, schema, show, start, stats, top, wait, worker
 from jobctl.cli.command import Command, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
@@ -35,6 +35,8 @@ COMMANDS: tuple[Command, ...] = (
     listing.jobs,
     show.show,
     wait.wait,
+    stats.stats,
+    top.top,
     schema.migrate,
     schema.schema,
     demo.demo,

@@ -7,11 +7,14 @@ import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from jobctl.cli.documents import iso
 from jobctl.cli.run import Run, is_terminal
 from jobctl.model import Chain, Job, Status
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Item = TypeVar("Item")
 
@@ -95,6 +98,7 @@ class Column(Generic[Item]):
         width: From which width of the terminal on it is shown, and then only if a row has something there.
         style: The colour of a row's cell.
         flexible: It gives way when the terminal is too narrow.
+        right: Its cells are numbers, aligned at their ends.
     """
 
     name: str
@@ -103,6 +107,7 @@ class Column(Generic[Item]):
     width: int = 0
     style: Callable[[Item], str] = lambda _: ""
     flexible: bool = False
+    right: bool = False
 
 
 def _short_error(item: Chain | Job[Any]) -> str | None:
@@ -179,22 +184,37 @@ def _field(text: str | None) -> str:
 
 
 def _write_table(run: Run, columns: Sequence[Column[Item]], items: Sequence[Item]) -> None:
+    console = run.console()
+    console.print(table_of(columns, items, console.width, datetime.now(UTC)))
+
+
+def table_of(
+    columns: Sequence[Column[Item]], items: Sequence[Item], width: int, now: datetime, *, marked: int | None = None
+) -> Table:
+    """A table that fits the width, a line per item.
+
+    Args:
+        columns: Its columns, of which those are left out that need more width, or have nothing to show.
+        items: Its rows.
+        width: Of the terminal.
+        now: The moment that times are relative to.
+        marked: The row to be marked.
+    """
     from rich.table import Table
     from rich.text import Text
 
-    console = run.console()
-    now = datetime.now(UTC)
-    wide_enough = [each for each in columns if each.width <= console.width]
+    wide_enough = [each for each in columns if each.width <= width]
     shown = [each for each in wide_enough if each.width == 0 or any(_cell(each, item, now) for item in items)]
     rows = [[Text(_cell(each, item, now), style=each.style(item)) for each in shown] for item in items]
     widths = [max([len(each.name), *(row[place].cell_len for row in rows)]) for place, each in enumerate(shown)]
-    fitting = fit(widths, [each.flexible for each in shown], console.width - GAP * (len(shown) - 1))
+    fitting = fit(widths, [each.flexible for each in shown], width - GAP * (len(shown) - 1))
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    for each, width in zip(shown, fitting, strict=True):
-        table.add_column(each.name.upper(), width=width, no_wrap=True, overflow="ellipsis")
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    for each, its_width in zip(shown, fitting, strict=True):
+        justify: Literal["right", "left"] = "right" if each.right else "left"
+        table.add_column(each.name.upper(), width=its_width, no_wrap=True, overflow="ellipsis", justify=justify)
+    for place, row in enumerate(rows):
+        table.add_row(*row, style="reverse" if place == marked else "")
+    return table
 
 
 def fit(widths: Sequence[int], flexible: Sequence[bool], space: int) -> list[int]:

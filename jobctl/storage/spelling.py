@@ -279,7 +279,7 @@ class _Rows(FunctionElement[Any]):
     inherit_cache = True
 
 
-_POSTGRESQL_TYPES = {"id": "uuid", "text": "text", "int": "integer", "number": "double precision"}
+_POSTGRESQL_TYPES = {"id": "uuid", "text": "text", "int": "integer", "big": "bigint", "number": "double precision"}
 
 
 def _row_columns(element: _Rows) -> tuple[str, list[tuple[str, str]]]:
@@ -313,7 +313,7 @@ def rows(parameter: str, **columns: str) -> FromClause:
 
     Args:
         parameter: The parameter's name; its value is JSON text.
-        columns: Their names and kinds: id, text, int, number (of seconds).
+        columns: Their names and kinds: id, text, int, big (a large int), number (of seconds).
     """
     declared: list[ColumnElement[Any]] = [literal_column(f"{name} {kind}") for name, kind in columns.items()]
     source: BindParameter[str] = bindparam(parameter, type_=Text())

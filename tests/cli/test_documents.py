@@ -12,10 +12,11 @@ import pytest
 from support import Result
 
 from jobctl import errors
-from jobctl.cli import documents, log
+from jobctl.cli import documents, log, numbers
 from jobctl.cli.main import kind_of
 from jobctl.events import Event, Told
 from jobctl.model import Act, AttemptError, Status
+from jobctl.stats import Activity, Failure, Minute, Paused, Running, Stats, Working
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -95,6 +96,41 @@ def test_start_complete_wait_migrate(call: Callable[..., Result], contract: dict
     lines = [json.loads(line) for line in call("wait", started["id"], other).lines]
     assert all(list(each) == contract["Outcome"][0] for each in lines)
     assert list(call("migrate", "--json").json) == contract["Migration"][0]
+
+
+def test_stats(call: Callable[..., Result], contract: dict):
+    """The numbers have exactly the fields that are written down, in that order."""
+    call("start", "a")
+    found = call("stats", "--json").json
+    assert list(found) == contract["Stats"][0]
+    assert list(found["windows"][0]) == contract["Window"][0]
+    (of_type,) = found["types"]
+    assert list(of_type) == contract["Type"][0]
+    assert list(of_type["open"]["ready"]) == contract["Open jobs"][0]
+    assert list(of_type["ever"]) == contract["Work"][0]
+    window, per_second, by_hand = contract["Work in a window"][0]
+    assert list(of_type["done"][0]) == [window, *contract["Work"][0], per_second, by_hand]
+    assert list(numbers._paused_document(Paused(None, NOW, "a", None))) == contract["Paused type"][0]
+
+
+def test_top(contract: dict):
+    """What goes on has exactly the fields that are written down, in that order."""
+    activity = Activity(
+        NOW,
+        (Working("w", "h", 1, 10, 2, False, NOW, 5.0),),
+        (Running("j", "c", "t", 1, "w", NOW),),
+        (Failure("j", "c", "t", 1, "w", NOW, "e"),),
+        (Minute(NOW, 1, 2),),
+    )
+    found = numbers.top_document(Stats(NOW, (), (), ()), activity)
+    assert list(found) == contract["Top"][0]
+    for name, heading in (
+        ("running", "Running job"),
+        ("failures", "Failed attempt"),
+        ("workers", "Live worker"),
+        ("minutes", "Minute"),
+    ):
+        assert list(found[name][0]) == contract[heading][0]
 
 
 def test_failure(call: Callable[..., Result], contract: dict):

@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
 import re
-import select
 import shlex
-import struct
-import subprocess
-import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Result, jobctl_command
+from support import Result
 
 from jobctl.cli.main import COMMANDS
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
-
-
-@pytest.fixture
-def on_terminal(environment: dict[str, str], sqlite_url: str) -> Callable[..., str]:
-    """Runs a command on a terminal of so many columns; returns what it shows."""
-
-    def run(*args: str, columns: int = 80, env: Mapping[str, str] | None = None) -> str:
-        ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        process = subprocess.Popen(
-            jobctl_command(*args),
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**environment, "JOBCTL_DATABASE": sqlite_url, "TERM": "xterm-256color", **(env or {})},
-        )
-        os.close(theirs)
-        shown = b""
-        try:
-            while select.select([ours], [], [], 30)[0] and (piece := os.read(ours, 65536)):
-                shown += piece
-        except OSError:  # how Linux says that the other side is closed
-            pass
-        os.close(ours)
-        process.wait(30)
-        return shown.decode().replace("\r\n", "\n")
-
-    return run
 
 
 def test_lists_fit(call: Callable[..., Result], sqlite_url: str, on_terminal: Callable[..., str]):

@@ -15,7 +15,7 @@ from working import completed, continued, held, with_outcome
 
 from jobctl import Client, ListFilter, Status
 from jobctl.ids import new_id
-from jobctl.storage import leasing, queries, reading, statements
+from jobctl.storage import counting, leasing, queries, reading, statements, tallying
 from jobctl.storage import postgres as postgres_module
 from jobctl.storage import sqlite as sqlite_module
 from jobctl.storage.migrate import migrate
@@ -325,12 +325,56 @@ def test_sqlite_cost_does_not_grow(sqlite_backlog, small_backlog, call):
     assert many <= few * 3 + 5
 
 
+# --- counting --------------------------------------------------------------------------------------------------------
+
+
+def count(store):
+    client = Client(store)
+    assert sum(waiting.count for each in client.stats().types for waiting in each.open.values()) > WAITING // 100
+    assert client.stats(type_name="type-1").types
+    assert client.activity().running
+
+
+def test_postgres_counts_what_is_open_once(postgres_backlog):
+    """Counting looks at each open job once, at no other, and could do so by the indexes alone."""
+    url, store = postgres_backlog
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("VACUUM jobctl_current")  # as PostgreSQL does by itself: says of which pages the index is enough
+    whole, one_type = [], []
+    for each in statements_of(store, lambda: count(store)):
+        plan = postgres_plan(url, each, scans=False)
+        assert not any(node.table in {"jobctl_job", "jobctl_settled"} and node.rows > RARE for node in plan), plan
+        looked_at = sum(node.rows for node in plan if node.table == "jobctl_current")
+        assert looked_at <= WAITING, (each.text, plan)
+        if looked_at > RARE:
+            assert {node.kind for node in plan if node.table} == {"Index Only Scan"}, (each.text, plan)
+            (one_type if "type_name" in each.parameters else whole).append(looked_at)
+    assert whole == [WAITING]
+    assert one_type == [WAITING // len(TYPES)]
+
+
+def test_sqlite_counts_by_indexes_alone(sqlite_backlog):
+    """Counting what waits reads indexes that have all it needs, and nothing of what is settled."""
+    found = statements_of(sqlite_backlog, lambda: count(sqlite_backlog))
+    lines = [(each.text, line) for each in found for line in sqlite_plan(sqlite_backlog, each)]
+    for text, line in lines:
+        assert "jobctl_settled" not in line, text
+        assert not line.startswith("SCAN jobctl_job"), text
+        if "SCAN jobctl_current" in line:  # all of a partial index
+            assert "INDEX jobctl_current_" in line, (line, text)
+    covered = [line for _, line in lines if "COVERING INDEX" in line]
+    assert {name for line in covered for name in re.findall(r"jobctl_current_\w+", line)} >= {
+        "jobctl_current_claim",
+        "jobctl_current_waiting",
+    }
+
+
 # --- both ------------------------------------------------------------------------------------------------------------
 
 
 def compiled_statements():
     found = []
-    for module in (statements, leasing, queries, postgres_module, sqlite_module):
+    for module in (statements, leasing, queries, counting, tallying, postgres_module, sqlite_module):
         for name, value in vars(module).items():
             if not isinstance(value, ClauseElement) or isinstance(value, TextClause):
                 continue

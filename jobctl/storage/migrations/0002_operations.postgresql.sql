@@ -6,7 +6,13 @@ DROP INDEX jobctl_current_claim;
 CREATE INDEX jobctl_current_claim ON jobctl_current (type_name, priority, scheduled_at, chain_id)
     WHERE status = 'pending' AND paused_at IS NULL;
 
+DROP INDEX jobctl_current_waiting;
+CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id) INCLUDE (type_name, scheduled_at, claimed_at)
+    WHERE status IN ('blocked', 'failed');
+
 CREATE INDEX jobctl_current_paused ON jobctl_current (chain_id) WHERE paused_at IS NOT NULL;
+
+CREATE INDEX jobctl_act_at ON jobctl_act (at);
 
 CREATE INDEX jobctl_settled_completed ON jobctl_settled USING brin (completed_at) WITH (pages_per_range = 32);
 

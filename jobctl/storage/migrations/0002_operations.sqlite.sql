@@ -2,11 +2,19 @@
 
 ALTER TABLE jobctl_current ADD COLUMN paused_at INTEGER;
 
+-- The last two columns are what SQLite would look up in the table, to see that the condition holds: what waits is
+-- counted by the index alone.
 DROP INDEX jobctl_current_claim;
-CREATE INDEX jobctl_current_claim ON jobctl_current (type_name, priority, scheduled_at, chain_id)
+CREATE INDEX jobctl_current_claim ON jobctl_current (type_name, priority, scheduled_at, chain_id, status, paused_at)
     WHERE status = 'pending' AND paused_at IS NULL;
 
+DROP INDEX jobctl_current_waiting;
+CREATE INDEX jobctl_current_waiting ON jobctl_current (status, chain_id, type_name, scheduled_at, claimed_at)
+    WHERE status IN ('blocked', 'failed');
+
 CREATE INDEX jobctl_current_paused ON jobctl_current (chain_id) WHERE paused_at IS NOT NULL;
+
+CREATE INDEX jobctl_act_at ON jobctl_act (at);
 
 CREATE INDEX jobctl_settled_completed ON jobctl_settled (completed_at);
 
