@@ -13,7 +13,7 @@ from jobctl.asking import Key, ListFilter, NewChain, Page
 from jobctl.errors import JobctlError
 from jobctl.middleware import Middleware, middleware
 from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
-from jobctl.processors import Continuation, Defaults, Processor, Takes, continue_with, processor, reschedule
+from jobctl.processors import Continuation, Defaults, Processor, Takes, continue_with, fail, processor, reschedule
 
 if TYPE_CHECKING:
     from jobctl.attempt import Attempt
@@ -45,6 +45,7 @@ __all__ = [
     "Worker",
     "WorkerOptions",
     "continue_with",
+    "fail",
     "middleware",
     "processor",
     "reschedule",

@@ -30,6 +30,16 @@ def check_priority(priority: int) -> int:
     return priority
 
 
+def check_limit(limit: int) -> None:
+    """Refuse a number of rows that no page has.
+
+    Raises:
+        UsageError: It is out of range.
+    """
+    if not 1 <= limit <= 1000:
+        raise UsageError(f"a limit of {limit} is out of range: 1 to 1000")
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """Names the work of a chain, so that it is not started twice. Keys of different types have nothing in common.
@@ -137,8 +147,7 @@ class ListFilter:
     cursor: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.limit <= 1000:
-            raise UsageError(f"a limit of {self.limit} is out of range: 1 to 1000")
+        check_limit(self.limit)
         for name, value in (("since", self.since), ("until", self.until)):
             if value is not None and value.tzinfo is None:
                 raise UsageError(f"{name} has no zone: use an aware datetime")

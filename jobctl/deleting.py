@@ -6,16 +6,14 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from jobctl.acts import Hand
-from jobctl.errors import NotFoundError, ReferencedError
+from jobctl.acts import Hand, change
+from jobctl.awaited import awaited_by, refuse_awaited
+from jobctl.errors import NotFoundError
 from jobctl.ids import unique_ids
 from jobctl.storage import editing, reading
 from jobctl.storage.parameters import id_rows
 from jobctl.storage.records import CLOSED, LOST
 from jobctl.storage.store import Store
-
-MOST_NAMED = 3
-"""How many of the chains that wait an error names in its message; it has all of them as a fact."""
 
 
 def delete(store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand, *, cascade: bool) -> list[str]:
@@ -34,7 +32,7 @@ def delete(store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand,
             locked = store.lock(conn, doomed)
     ids = id_rows(doomed)
     store.run(conn, editing.LOCK_ROOTS, {"ids": ids})
-    _refuse_awaited(store, conn, set(doomed))
+    refuse_awaited(awaited_by(store, conn, doomed), set(doomed), "delete them too, or first")
     rows = reading.chains(conn, doomed)
     for statement in editing.DELETE:
         store.run(conn, statement, {"ids": ids})
@@ -42,7 +40,9 @@ def delete(store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand,
     store.record(
         conn,
         [
-            hand.act("delete", each, rows[each].job_id, {"type": rows[each].type_name, "status": rows[each].status})
+            hand.act(
+                "delete", each, rows[each].job_id, change(rows[each].type_name, {"status": rows[each].status}, None)
+            )
             for each in gone
         ],
     )
@@ -52,17 +52,3 @@ def delete(store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand,
 
 def _with_blockers(store: Store, conn: Connection, chain_ids: Iterable[str]) -> set[str]:
     return {id_ for (id_,) in store.run(conn, editing.WITH_BLOCKERS, {"ids": id_rows(chain_ids)})}
-
-
-def _refuse_awaited(store: Store, conn: Connection, doomed: set[str]) -> None:
-    waiting: dict[str, list[str]] = {}
-    for awaited, by in store.run(conn, editing.WAITING, {"ids": id_rows(doomed)}):
-        if by not in doomed:
-            waiting.setdefault(awaited, []).append(by)
-    for awaited, by in waiting.items():
-        more = f" and {len(by) - MOST_NAMED} more" if len(by) > MOST_NAMED else ""
-        raise ReferencedError(
-            f"the chain {awaited} is waited for by {', '.join(by[:MOST_NAMED])}{more}: delete them too, or first",
-            id=awaited,
-            waiting=by,
-        )

@@ -13,6 +13,7 @@
         DuplicateIdError            4  the id is taken
         DuplicateKeyError           4  the key is taken
         NotWaitingError             4  the job is neither scheduled nor ready
+        NotFailedError              4  the job has not failed
         ReferencedError             4  others wait for the chain
         AttemptLostError            4  the attempt no longer holds its job
       InvalidDataError              5  input or output is not acceptable
@@ -119,6 +120,15 @@ class DuplicateKeyError(ConflictError):
 
 class NotWaitingError(ConflictError):
     """The job is neither scheduled nor ready: it cannot be moved in time."""
+
+    def __init__(self, message: str, *, id: str, status: str) -> None:  # noqa: A002 - as above
+        super().__init__(message)
+        self.id = id
+        self.status = status
+
+
+class NotFailedError(ConflictError):
+    """The job has not failed: it needs no other round of attempts."""
 
     def __init__(self, message: str, *, id: str, status: str) -> None:  # noqa: A002 - as above
         super().__init__(message)

@@ -20,7 +20,7 @@ from jobctl.errors import InvalidDataError
 from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.middleware import around_attempt, around_phase
 from jobctl.model import Backoff, Job, Schedule, Status, describe_error
-from jobctl.processors import AnyProcessor, Continuation, Mode, Rescheduled, check_type_name
+from jobctl.processors import AnyProcessor, Continuation, GivenUp, Mode, Rescheduled, check_type_name
 from jobctl.registry import Registry
 from jobctl.storage.records import Complete, Continue, NewJob, Outcome, Postpone, Retry, Settled
 
@@ -48,9 +48,10 @@ LOST = Ended(None)
 class Handling:
     """Runs attempts with the processors of a registry."""
 
-    def __init__(self, registry: Registry, backoff: Backoff) -> None:
+    def __init__(self, registry: Registry, backoff: Backoff, max_attempts: int | None = None) -> None:
         self._registry = registry
         self._backoff = backoff
+        self._max_attempts = max_attempts
 
     def sync(self, attempt: Attempt) -> Ended:
         """Run a function's attempt on this thread."""
@@ -101,6 +102,9 @@ class Handling:
 
     def _job(self, attempt: Attempt, known: AnyProcessor) -> Job[Any]:
         row = attempt.row
+        most = self._most_attempts(known)
+        if most is not None and row.attempt > most:  # the last one was never heard of again: its worker died
+            raise GivenUp(f"the attempts are used up, {most} of {most}; the last: {row.last_error}")
         try:
             value = known.input_codec.decode(row.input)
         except InvalidDataError as error:
@@ -157,16 +161,21 @@ class Handling:
                 return None
             case Rescheduled(schedule=schedule):
                 return Postpone(schedule)
+            case GivenUp():
+                return Retry(describe_error(error, render=_reason), None)
             case _ if error is attempt.interrupted_by:  # the database failed, not the handler
                 return Postpone(SOON)
         return self.retry(attempt, known, describe_error(error, render=_traceback))
 
     def retry(self, attempt: Attempt, known: AnyProcessor, error: str) -> Retry:
         """Another attempt after the backoff, or none when they are used up."""
-        number = attempt.held.attempt
-        if known.max_attempts is not None and number >= known.max_attempts:
+        number, most = attempt.held.attempt, self._most_attempts(known)
+        if most is not None and number >= most:
             return Retry(error, None)
         return Retry(error, (known.backoff or self._backoff).delay(number))
+
+    def _most_attempts(self, known: AnyProcessor) -> int | None:
+        return known.max_attempts if known.max_attempts is not None else self._max_attempts
 
 
 def _call(attempt: Attempt, known: AnyProcessor, job: Job[Any]) -> Any:
@@ -196,6 +205,12 @@ async def _to_the_end(work: Coroutine[Any, Any, Result]) -> Result:
         with suppress(asyncio.CancelledError):
             await asyncio.shield(task)
     return task.result()
+
+
+def _reason(error: BaseException) -> str:
+    """Why a handler gave up, after the error that made it do so, if there was one."""
+    before = error.__cause__ or error.__context__
+    return str(error) if before is None else f"{_traceback(before)}\n{error}"
 
 
 def _traceback(error: BaseException) -> str:

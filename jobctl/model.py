@@ -36,6 +36,14 @@ class Status(StrEnum):
         return self in {Status.CONTINUED, Status.COMPLETED, Status.CANCELLED}
 
 
+class Paused(StrEnum):
+    """What is paused, so that an open job is not claimed: the widest reason gives way to the closest."""
+
+    CHAIN = "chain"
+    TYPE = "type"
+    ALL = "all"
+
+
 class LostReason(StrEnum):
     """Why an attempt does not hold its job any more."""
 
@@ -140,6 +148,7 @@ class Chain:
         length: How many jobs it has had so far.
         key: What names its work, if anything does.
         deduplicated: In the result of a start: it existed before.
+        paused: What is paused, so that its current job is not claimed; None: nothing is, or it is closed.
     """
 
     id: str
@@ -158,6 +167,7 @@ class Chain:
     length: int
     key: str | None = None
     deduplicated: bool = False
+    paused: Paused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +193,7 @@ class Job(Generic[In]):
         completed_at: When it was settled.
         completed_by: The worker that settled it; None if by hand, or not yet.
         blocker_ids: The chains it waits or waited for, in the order given.
+        paused: What is paused, so that it is not claimed; None: nothing is, or it is settled.
         blockers: In a handler: those chains, completed.
         context: In a handler: what its middleware added.
     """
@@ -205,6 +216,7 @@ class Job(Generic[In]):
     completed_at: datetime | None = None
     completed_by: str | None = None
     blocker_ids: tuple[str, ...] = ()
+    paused: Paused | None = None
     blockers: tuple[Chain, ...] = ()
     context: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -222,18 +234,21 @@ class AttemptError:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Something that a person did to a chain by hand.
+    """Something that a person did by hand.
 
     Attributes:
+        chain_id: The chain it was done to; None for what is done to all chains of a type, or to all there are.
         job_id: The job that was current then.
         at: When.
-        action: ``complete``, ``continue``, ``trigger``, ``reschedule`` or ``delete``.
+        action: ``complete``, ``continue``, ``trigger``, ``reschedule``, ``retry``, ``cancel``, ``restart``, ``pause``,
+            ``resume`` or ``delete``.
         actor: Who.
         origin: From which host.
         note: Why, in their words.
-        details: What changed, as JSON values.
+        details: What changed, as JSON values: the ``type``, and what was ``before`` and ``after``.
     """
 
+    chain_id: str | None
     job_id: str | None
     at: datetime
     action: str
@@ -241,6 +256,25 @@ class Act:
     origin: str
     note: str | None
     details: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Something that is paused: nothing of it is claimed, and what runs goes on.
+
+    Attributes:
+        what: A chain, a type, or all there are.
+        name: The chain's id or the type; None for all.
+        at: Since when.
+        actor: Who paused it; None for a chain whose history does not tell.
+        note: Why, in their words.
+    """
+
+    what: Paused
+    name: str | None
+    at: datetime
+    actor: str | None
+    note: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from jobctl.registry import Registry
 
 CONCURRENCY = range(1, 1001)
 MAX_JOBS = range(1, 1_000_000_001)
+MAX_ATTEMPTS = range(1, 1_000_001)
 SHORTEST_LEASE = "100ms"
 SHORTEST_POLL = "1ms"
 
@@ -30,6 +31,7 @@ class WorkerOptions:
         poll: How often to look for work that nobody told of.
         shutdown_timeout: How long running handlers may finish after a stop; the rest is given back.
         backoff: Of processors that have none.
+        max_attempts: Of processors that do not say; None: any number.
         require_middleware: Names of middleware that every processor must have.
     """
 
@@ -42,12 +44,15 @@ class WorkerOptions:
     poll: float = 5.0
     shutdown_timeout: float = 30.0
     backoff: Backoff = DEFAULT_BACKOFF
+    max_attempts: int | None = None
     require_middleware: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         _require_in("concurrency", self.concurrency, CONCURRENCY)
         if self.max_jobs is not None:
             _require_in("max_jobs", self.max_jobs, MAX_JOBS)
+        if self.max_attempts is not None:
+            _require_in("max_attempts", self.max_attempts, MAX_ATTEMPTS)
         _require_at_least("lease", self.lease, SHORTEST_LEASE)
         _require_at_least("poll", self.poll, SHORTEST_POLL)
         _require_at_least("shutdown_timeout", self.shutdown_timeout, "0s")

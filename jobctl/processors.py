@@ -66,6 +66,10 @@ class Rescheduled(BaseException):
         self.schedule = schedule
 
 
+class GivenUp(BaseException):
+    """Raised by fail: no further attempt would help, and the job waits for a person."""
+
+
 @dataclass(frozen=True)
 class Processor(Generic[In, Out]):
     """The handler of one job type, as the decorator returns it. Calling it calls the handler.
@@ -83,7 +87,7 @@ class Processor(Generic[In, Out]):
         blockers: The types of the chains it waits for, likewise; None: any.
         lease: Seconds; None: the worker's.
         backoff: None: the default.
-        max_attempts: After so many failed attempts it is `failed`; None: never.
+        max_attempts: After so many failed attempts it is `failed`; None: the worker's, else never.
         middleware: What is done around its attempts, the outermost first.
         where: File and line of the handler.
     """
@@ -121,6 +125,7 @@ class Defaults:
     def __post_init__(self) -> None:
         check_middleware("the module's defaults", self.middleware)
         _check_backoff("the module's defaults", self.backoff)
+        _check_max_attempts("the module's defaults", self.max_attempts)
 
 
 AnyProcessor = Processor[Any, Any]
@@ -163,8 +168,7 @@ def processor(
         ProcessorError: The name, an option or the signature is not usable.
     """
     check_type_name(name, ProcessorError)
-    if max_attempts is not None and max_attempts < 1:
-        raise ProcessorError(f"'{name}': max_attempts must be 1 or more, not {max_attempts}")
+    _check_max_attempts(f"'{name}'", max_attempts)
     _check_backoff(f"'{name}'", backoff)
     around = check_middleware(f"'{name}'", middleware)
 
@@ -203,6 +207,11 @@ def _check_backoff(whose: str, backoff: object) -> None:
         raise ProcessorError(f"{whose}: backoff must be a Backoff, such as Backoff(initial=10.0), not {backoff!r}")
 
 
+def _check_max_attempts(whose: str, number: int | None) -> None:
+    if number is not None and number < 1:
+        raise ProcessorError(f"{whose}: max_attempts must be 1 or more, not {number}")
+
+
 def continue_with(
     successor: str | AnyProcessor,
     input: Any = None,  # noqa: A002 - the field's name everywhere
@@ -233,6 +242,18 @@ def reschedule(*, after: timedelta | str | None = None, at: datetime | None = No
     What the handler wrote in the completing transaction is rolled back.
     """
     raise Rescheduled(Schedule.of(after, at))
+
+
+def fail(why: str) -> NoReturn:
+    """Give up for good: the job is `failed` at once, however many attempts it had left, and waits for a person.
+
+    What the handler wrote in the completing transaction is rolled back. Within an ``except`` block, the error that is
+    handled there is kept too.
+
+    Args:
+        why: What a person is told.
+    """
+    raise GivenUp(why)
 
 
 def type_name_of(processor_or_name: str | AnyProcessor) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection
 
-from jobctl.acts import Hand
+from jobctl.acts import Hand, changed
 from jobctl.asking import check_priority
 from jobctl.codecs import decode_json
 from jobctl.errors import (
@@ -87,7 +87,7 @@ class Current:
         """End the chain with an output."""
         self._refuse_if_unsettleable()
         text = self._processors.encode_output(self.job.type_name, output)
-        self._settle(Complete(text), "complete", {"type": self.job.type_name})
+        self._settle(Complete(text), "complete", self._row.id)
         self.job = replace(self.job, status=Status.COMPLETED, output=decode_json(text))
 
     def continue_with(
@@ -119,8 +119,7 @@ class Current:
             blocked_by=unique_ids(blocked_by),
         )
         check_blockers(self._conn, self._processors, next_job)
-        self._settle(Continue(next_job), "continue", {"type": before.type_name, "to": name, "job_id": next_job.id})
-        self._row = reading.jobs(self._conn, [next_job.id])[next_job.id]
+        self._row = self._settle(Continue(next_job), "continue", next_job.id)
         self.job = job_of(self._row, {next_job.id: next_job.blocked_by})
         return self.job
 
@@ -136,13 +135,15 @@ class Current:
                 waits_for=waits,
             )
 
-    def _settle(self, outcome: Complete | Continue, action: str, details: Mapping[str, Any]) -> None:
+    def _settle(self, outcome: Complete | Continue, action: str, current_id: str) -> JobRow:
+        """Settle the current job; returns the one that is then the chain's last."""
         before = self._row
         held = Held(before.id, before.chain_id, before.type_name, lease=None, worker=None, attempt=before.attempt)
         with self._conn.begin_nested():  # all or nothing: the caller may catch what this raises, and go on
             settled = self._store.settle(self._conn, [Settlement(held, outcome)])
             self._store.notify(self._conn, settled.told)
-            act = self._hand.act(action, before.chain_id, before.id, {**details, "status": before.status})
-            self._store.record(self._conn, [act])
+            now = reading.jobs(self._conn, [current_id])[current_id]
+            self._store.record(self._conn, [self._hand.act(action, before.chain_id, before.id, changed(before, now))])
         if before.lease is not None:
             self._store.notify(self._conn, {LOST: [before.id]})
+        return now

@@ -100,7 +100,7 @@ class Worker:
         self._tell = tell
         self._types = options.leases(registry)
         self._registry = registry
-        self._handling = Handling(registry, options.backoff)
+        self._handling = Handling(registry, options.backoff, options.max_attempts)
         self._keeper = LeaseKeeper(store, self._types)
         self._tally = Tally(store, self.id)
         self._inbox: SimpleQueue[Finished | None] = SimpleQueue()  # None: look around

@@ -12,7 +12,7 @@ from typing import Any
 from jobctl.errors import UsageError
 
 FILE_NAME = "jobctl.toml"
-KEYS = ("database", "processors")
+KEYS = ("database", "processors", "require_note")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +22,12 @@ class Configuration:
     Attributes:
         database: A URL, or None.
         processors: Modules, by name or by the path of their file.
+        require_note: Whether what is done by hand needs a note that says why.
     """
 
     database: str | None = None
     processors: tuple[str, ...] = ()
+    require_note: bool = False
 
 
 def read_configuration(option: str | None) -> Configuration:
@@ -72,9 +74,13 @@ def _read(path: Path) -> Configuration:
         raise UsageError(f"in the configuration file {path}, 'database' must be a URL in quotes")
     if not _is_list_of_names(processors):
         raise UsageError(f"in the configuration file {path}, 'processors' must be a list of module names in quotes")
+    require_note = content.get("require_note", False)
+    if not isinstance(require_note, bool):
+        raise UsageError(f"in the configuration file {path}, 'require_note' must be true or false")
     return Configuration(
         database=None if database is None else _beside(folder, database),
         processors=tuple(_module(folder, each) for each in processors),
+        require_note=require_note,
     )
 
 

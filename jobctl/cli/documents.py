@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from jobctl.asking import Page
-from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job
+from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Pause
 
 Item = TypeVar("Item")
 
@@ -42,6 +42,7 @@ def chain_document(chain: Chain) -> dict[str, Any]:
         "priority": chain.priority,
         "length": chain.length,
         "key": chain.key,
+        "paused": None if chain.paused is None else chain.paused.value,
     }
 
 
@@ -71,6 +72,7 @@ def job_document(job: Job[Any]) -> dict[str, Any]:
         "completed_at": _iso_or_null(job.completed_at),
         "completed_by": job.completed_by,
         "blockers": list(job.blocker_ids),
+        "paused": None if job.paused is None else job.paused.value,
     }
 
 
@@ -82,7 +84,7 @@ def detail_document(detail: ChainDetail) -> dict[str, Any]:
         "blockers": [chain_document(each) for each in detail.blockers.values()],
         "dependents": [job_document(each) for each in detail.dependents],
         "errors": [_error_document(each) for each in detail.errors],
-        "history": [_act_document(each) for each in detail.history],
+        "history": [act_document(each) for each in detail.history],
     }
 
 
@@ -106,8 +108,10 @@ def _error_document(error: AttemptError) -> dict[str, Any]:
     }
 
 
-def _act_document(act: Act) -> dict[str, Any]:
+def act_document(act: Act) -> dict[str, Any]:
+    """Something done by hand."""
     return {
+        "chain_id": act.chain_id,
         "job_id": act.job_id,
         "at": iso(act.at),
         "action": act.action,
@@ -115,6 +119,17 @@ def _act_document(act: Act) -> dict[str, Any]:
         "origin": act.origin,
         "note": act.note,
         "details": act.details,
+    }
+
+
+def pause_document(pause: Pause) -> dict[str, Any]:
+    """Something that is paused."""
+    return {
+        "what": pause.what.value,
+        "name": pause.name,
+        "at": iso(pause.at),
+        "actor": pause.actor,
+        "note": pause.note,
     }
 
 

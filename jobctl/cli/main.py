@@ -18,7 +18,22 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, demo, edit, listing, schema, show, start, stats, top, wait, worker
+from jobctl.cli import (
+    complete,
+    demo,
+    edit,
+    history,
+    listing,
+    operate,
+    pause,
+    schema,
+    show,
+    start,
+    stats,
+    top,
+    wait,
+    worker,
+)
 from jobctl.cli.command import Command, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
@@ -30,10 +45,17 @@ COMMANDS: tuple[Command, ...] = (
     complete.complete,
     edit.trigger,
     edit.reschedule,
+    operate.retry,
+    operate.cancel,
+    operate.restart,
+    pause.pause,
+    pause.resume,
     edit.delete,
     listing.list_,
     listing.jobs,
     show.show,
+    history.history,
+    pause.paused,
     wait.wait,
     stats.stats,
     top.top,

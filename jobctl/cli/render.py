@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from jobctl.cli.documents import iso
 from jobctl.cli.run import Run, is_terminal
-from jobctl.model import Chain, Job, Status
+from jobctl.model import Act, Chain, Job, Status
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -37,6 +37,9 @@ STYLES = {
     Status.COMPLETED: "green",
     Status.CANCELLED: "magenta",
 }
+
+_CHANGES = ("status", "type", "attempt", "due", "priority")
+"""What is told of what an act changed, in this order."""
 
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -87,6 +90,31 @@ def relative(instant: datetime, now: datetime) -> str:
     return f"in {text}" if seconds > 0 else f"{text} ago"
 
 
+def what_changed(act: Act, *, people: bool = False) -> str | None:
+    """What an act by hand changed, in a few words; for people with times as they were seen from then."""
+    return ", ".join(_changes(act, people=people)) or None
+
+
+def _changes(act: Act, *, people: bool) -> Iterator[str]:
+    details = act.details
+    if (new := details.get("restarted_as")) is not None:
+        yield f"as {new}"
+    if (old := details.get("restarted_from")) is not None:
+        yield f"from {old}"
+    if details.get("cascade"):
+        yield "cascade"
+    before, after = details.get("before") or {}, details.get("after") or {}
+    for name in _CHANGES:
+        if name not in before:
+            continue
+        was, now = before[name], after.get(name, "gone")
+        if name == "due":
+            instants = datetime.fromisoformat(was), datetime.fromisoformat(now)
+            was, now = (relative(each, act.at) if people else iso(each) for each in instants)
+        if was != now:
+            yield f"{was} → {now}" if name == "status" else f"{name} {was} → {now}"
+
+
 @dataclass(frozen=True, slots=True)
 class Column(Generic[Item]):
     """A column of a list.
@@ -108,6 +136,10 @@ class Column(Generic[Item]):
     style: Callable[[Item], str] = lambda _: ""
     flexible: bool = False
     right: bool = False
+
+
+def _paused(item: Chain | Job[Any]) -> str | None:
+    return None if item.paused is None else item.paused.value
 
 
 def _short_error(item: Chain | Job[Any]) -> str | None:
@@ -143,6 +175,7 @@ CHAIN_COLUMNS: Sequence[Column[Chain]] = (
     ),
     Column("attempt", lambda chain: str(chain.attempt), lambda chain, _: str(chain.attempt), width=124),
     Column("error", _short_error, lambda chain, _: _short_error(chain), width=140, flexible=True),
+    Column("paused", _paused, lambda chain, _: _paused(chain), width=1, style=lambda _: "yellow"),
 )
 
 JOB_COLUMNS: Sequence[Column[Job[Any]]] = (
@@ -167,6 +200,7 @@ JOB_COLUMNS: Sequence[Column[Job[Any]]] = (
         flexible=True,
     ),
     Column("error", _short_error, lambda job, _: _short_error(job), width=140, flexible=True),
+    Column("paused", _paused, lambda job, _: _paused(job), width=1, style=lambda _: "yellow"),
 )
 
 

@@ -94,7 +94,7 @@ class Run:
         """A client of the selected database, closed at the end."""
         from jobctl.client import Client
 
-        with Client(self.database, processors=processors) as client:
+        with Client(self.database, processors=processors, require_note=self.configuration.require_note) as client:
             yield client
 
     def registry(self, modules: Sequence[str] | None) -> Registry:

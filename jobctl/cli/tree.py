@@ -8,11 +8,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jobctl.cli.documents import iso, to_json
-from jobctl.cli.render import STYLES, last_line, plain, relative
-from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Status
+from jobctl.cli.render import STYLES, last_line, plain, relative, what_changed
+from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Paused, Status
 
 if TYPE_CHECKING:
     from rich.tree import Tree
+
+SETTLING = {"complete", "continue", "cancel"}
+"""The acts by which a job is settled."""
+
+ACTS_SHOWN = 5
+"""How many acts by hand are drawn, the latest; ``history`` has all."""
 
 ERRORS_SHOWN = 3
 """How many of a job's errors are drawn, the latest; --json has all."""
@@ -36,9 +42,13 @@ def chain_tree(detail: ChainDetail, now: datetime) -> Node:
     waiting = [_dependent_node(job) for job in detail.dependents]
     if waiting:
         jobs.append(Node((("waited for by", "bold"),), waiting))
+    others = [each for each in detail.history if each.action not in SETTLING]  # what settled a job stands beside it
+    if others:
+        jobs.append(Node((("by hand", "bold"),), [*_act_nodes(others, now)]))
     closed = "" if chain.closed_at is None else f", closed {relative(chain.closed_at, now)}"
     words = (
         *_headed(chain.type_name, chain.id, chain.status),
+        *_paused(chain.paused),
         (f", started {relative(chain.created_at, now)}{closed}", ""),
     )
     return Node(words, jobs)
@@ -48,9 +58,36 @@ def _headed(type_name: str, id_: str, status: Status) -> Words:
     return ((plain(type_name), "bold"), (f" {id_} ", "dim"), (status.value, STYLES[status]))
 
 
+def _paused(paused: Paused | None) -> Words:
+    match paused:
+        case None:
+            return ()
+        case Paused.CHAIN:
+            return ((", paused", "yellow"),)
+        case Paused.TYPE:
+            return ((", its type is paused", "yellow"),)
+    return ((", all types are paused", "yellow"),)
+
+
+def _act_nodes(acts: Sequence[Act], now: datetime) -> Iterator[Node]:
+    if len(acts) > ACTS_SHOWN:
+        yield Node(((f"{len(acts) - ACTS_SHOWN} earlier acts", "dim"),))
+    for act in acts[-ACTS_SHOWN:]:
+        changed = what_changed(act, people=True)
+        yield Node(
+            (
+                (act.action, ""),
+                (f" {relative(act.at, now)} by {plain(act.actor)}", "dim"),
+                (f" ({plain(changed)})" if changed else "", "dim"),
+                (f": {plain(act.note)}" if act.note else "", ""),
+            )
+        )
+
+
 def _job_node(job: Job[Any], detail: ChainDetail, now: datetime) -> Node:
     number = ((f"{job.chain_index + 1} ", "dim"),)
-    act = next((each for each in reversed(detail.history) if each.job_id == job.id), None)
+    acts = [each for each in detail.history if each.job_id == job.id and each.action in SETTLING]
+    act = acts[-1] if acts else None
     words = (*number, *_headed(job.type_name, job.id, job.status), *_settled_by(job, act))
     errors = [each for each in detail.errors if each.job_id == job.id]
     return Node(words, [Node(each) for each in _facts(job, errors, now)] + _blocker_nodes(job, detail))

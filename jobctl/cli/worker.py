@@ -56,6 +56,10 @@ def worker(
     ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="End once nothing is ready.")] = False,
     max_jobs: Annotated[str | None, typer.Option("--max-jobs", metavar="N", help="End after so many attempts.")] = None,
+    max_attempts: Annotated[
+        str | None,
+        typer.Option("--max-attempts", metavar="N", help="Then a job is failed, unless its processor says otherwise."),
+    ] = None,
     lease: Annotated[
         str,
         typer.Option(
@@ -86,7 +90,7 @@ def worker(
     SIGTERM and SIGINT stop it: running jobs may end, the others are given back; a second signal stops at once.
     The exit code is then 143 or 130. With --quiet only what went wrong is logged.
     """
-    from jobctl.options import CONCURRENCY, MAX_JOBS, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
+    from jobctl.options import CONCURRENCY, MAX_ATTEMPTS, MAX_JOBS, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
     from jobctl.storage.open import open_store
     from jobctl.worker import MOST_TRANSACTIONS, Worker
 
@@ -98,6 +102,7 @@ def worker(
         drain=drain,
         require_middleware=parse.names("--require-middleware", require_middleware),
         max_jobs=None if max_jobs is None else parse.whole("--max-jobs", max_jobs, MAX_JOBS),
+        max_attempts=None if max_attempts is None else parse.whole("--max-attempts", max_attempts, MAX_ATTEMPTS),
         lease=parse.duration("--lease", lease, SHORTEST_LEASE).total_seconds(),
         poll=parse.duration("--poll", poll, SHORTEST_POLL).total_seconds(),
         shutdown_timeout=parse.duration("--shutdown-timeout", shutdown_timeout).total_seconds(),

@@ -11,14 +11,16 @@ from sqlalchemy import Connection
 from jobctl.after_commit import after_commit
 from jobctl.client.by_hand import HandCalls
 from jobctl.client.counting import CountingCalls
+from jobctl.client.history import HistoryCalls
 from jobctl.client.looking import LookingCalls
+from jobctl.client.operating import OperatingCalls
 from jobctl.client.starting import StartingCalls
 from jobctl.registry import Registry
 from jobctl.storage.open import open_store
 from jobctl.storage.store import Store
 
 
-class Client(StartingCalls, HandCalls, LookingCalls, CountingCalls):
+class Client(StartingCalls, HandCalls, OperatingCalls, LookingCalls, HistoryCalls, CountingCalls):
     """A database of job chains.
 
     Every method that reads or writes takes ``conn``, a SQLAlchemy Connection to the same database: then it
@@ -34,16 +36,20 @@ class Client(StartingCalls, HandCalls, LookingCalls, CountingCalls):
                 client.start("ship-order", {"order": 7}, conn=conn)
     """
 
-    def __init__(self, database: str | Store, *, processors: Registry | None = None) -> None:
+    def __init__(
+        self, database: str | Store, *, processors: Registry | None = None, require_note: bool = False
+    ) -> None:
         """Make a client; PostgreSQL is not asked before the first call.
 
         Args:
             database: postgresql://… or sqlite:///path.
             processors: Inputs and outputs are checked against these; none: they are only checked to be JSON.
+            require_note: Refuse what is done by hand without a note that says why.
         """
         super().__init__(
             open_store(database) if isinstance(database, str) else database,
             processors if processors is not None else Registry(),
+            require_note=require_note,
         )
         if self.store.dialect == "sqlite":
             self._ready()  # now, and not while the caller's own transaction holds the file

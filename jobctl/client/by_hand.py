@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl import deleting, moving
-from jobctl.acts import Hand
 from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
 from jobctl.ids import require_id
@@ -52,6 +51,7 @@ class HandCalls(Connected):
             GuardError: The current job is of another type than expected.
         """
         wanted = require_id(id)
+        hand = self.hand(actor, note)
         with self._writing(conn) as (store, on):
             row = self._lock(store, on, wanted)
             waits_for = reading.blocker_ids(on, [row]).get(row.id, ())
@@ -62,7 +62,7 @@ class HandCalls(Connected):
                 row,
                 waits_for,
                 force=force,
-                hand=Hand.of(actor, note),
+                hand=hand,
             )
             current.check(wanted, None if expect is None else type_name_of(expect))
             yield current
@@ -101,8 +101,9 @@ class HandCalls(Connected):
             AlreadySettledError: One is closed, or not its chain's current job any more.
             NotWaitingError: One is neither scheduled nor ready.
         """
+        hand = self.hand(actor, note)
         with self._writing(conn) as (store, on):
-            return moving.trigger(store, on, ids, Hand.of(actor, note))
+            return moving.trigger(store, on, ids, hand)
 
     def reschedule(
         self,
@@ -117,8 +118,9 @@ class HandCalls(Connected):
     ) -> list[Job[Any]]:
         """Move scheduled or ready jobs to another time, another priority, or both; all or none. See trigger."""
         schedule = None if after is None and at is None else Schedule.of(after, at)
+        hand = self.hand(actor, note)
         with self._writing(conn) as (store, on):
-            return moving.reschedule(store, on, ids, schedule, priority, Hand.of(actor, note))
+            return moving.reschedule(store, on, ids, schedule, priority, hand)
 
     def delete(
         self,
@@ -145,5 +147,6 @@ class HandCalls(Connected):
             NotFoundError: The only one given does not exist.
             ReferencedError: An open chain that is not deleted too waits for one.
         """
+        hand = self.hand(actor, note)
         with self._writing(conn) as (store, on):
-            return deleting.delete(store, on, chain_ids, Hand.of(actor, note), cascade=cascade)
+            return deleting.delete(store, on, chain_ids, hand, cascade=cascade)

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
+from jobctl.acts import Hand
+from jobctl.errors import UsageError
 from jobctl.registry import Registry
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.store import Store
@@ -15,9 +17,10 @@ from jobctl.storage.store import Store
 class Connected:
     """A store whose schema is looked at before the first call."""
 
-    def __init__(self, store: Store, processors: Registry) -> None:
+    def __init__(self, store: Store, processors: Registry, *, require_note: bool = False) -> None:
         self.store = store
         self.processors = processors
+        self.require_note = require_note
         self._checked = False
 
     def _ready(self) -> Store:
@@ -26,6 +29,16 @@ class Connected:
             check_schema(self.store)
             self._checked = True
         return self.store
+
+    def hand(self, actor: str | None, note: str | None) -> Hand:
+        """Who acts, and why, for the history.
+
+        Raises:
+            UsageError: The note is missing, and required.
+        """
+        if self.require_note and not (note or "").strip():
+            raise UsageError("what is done by hand needs a note here: say why (note)")
+        return Hand.of(actor, note)
 
     @contextmanager
     def _writing(self, conn: Connection | None) -> Iterator[tuple[Store, Connection]]:

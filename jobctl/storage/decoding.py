@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobctl.codecs import decode_json
-from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, LostReason, Status
+from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, LostReason, Paused, Status
 from jobctl.storage.reading import Detail
 from jobctl.storage.records import ChainRow, Held, JobRow
 
@@ -30,6 +30,7 @@ def chain_of(row: ChainRow) -> Chain:
         priority=row.priority,
         length=row.tail_index + 1,
         key=row.key,
+        paused=_paused(row),
     )
 
 
@@ -54,12 +55,17 @@ def job_of(row: JobRow, waits: Mapping[str, tuple[str, ...]]) -> Job[Any]:
         completed_at=row.completed_at,
         completed_by=row.completed_by,
         blocker_ids=waits.get(row.id, ()),
+        paused=_paused(row),
     )
 
 
 def instant_of(seconds: float) -> datetime:
     """The instant so many seconds after the beginning of 1970."""
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _paused(row: JobRow | ChainRow) -> Paused | None:
+    return None if row.paused is None else Paused(row.paused)
 
 
 def lost_reason(state: tuple[str, str | None] | None) -> LostReason:
@@ -87,10 +93,11 @@ def detail_of(found: Detail) -> ChainDetail:
         blockers={id_: chain_of(row) for id_, row in found.blockers.items()},
         dependents=tuple(job_of(row, found.blocker_ids) for row in found.dependents),
         errors=tuple(AttemptError(*row) for row in found.errors),
-        history=tuple(_act(row) for row in found.acts),
+        history=tuple(act_of(row) for row in found.acts),
     )
 
 
-def _act(row: tuple[Any, ...]) -> Act:
-    *facts, details = row
+def act_of(row: tuple[Any, ...]) -> Act:
+    """Something done by hand, from a row of the history."""
+    _, *facts, details = row
     return Act(*facts, details=decode_json(details))  # type: ignore[misc]

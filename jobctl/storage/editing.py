@@ -1,4 +1,4 @@
-"""The statements of what people do by hand to chains that they do not settle: move them in time, delete them."""
+"""The statements of what people do by hand to chains that they do not settle: move, cancel, delete them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, and_, case, delete, func, literal_column, select, update
 
 from jobctl.storage.spelling import among, as_text, later, matching, now, rows
-from jobctl.storage.statements import IDS, PENDING, due
+from jobctl.storage.statements import BLOCKED, FAILED, IDS, PENDING, due
 from jobctl.storage.tables import blocker, current, job, settled
 
 _moved = rows("moved", chain_id="id", after_seconds="number", at_seconds="number", priority="int")
@@ -24,15 +24,37 @@ RESCHEDULE = (
     .where(matching(current.c.chain_id, _moved.c.chain_id), current.c.status == PENDING)
 )
 
-_triggered = rows("triggered", chain_id="id", ahead="number")
-_now = later(now(), -_triggered.c.ahead)
+_due_now = rows("due_now", chain_id="id", ahead="number")
+_now = later(now(), -_due_now.c.ahead)
 
 TRIGGER = (
     update(current)
     .values(scheduled_at=case((current.c.scheduled_at < _now, current.c.scheduled_at), else_=_now))
-    .where(matching(current.c.chain_id, _triggered.c.chain_id), current.c.status == PENDING)
+    .where(matching(current.c.chain_id, _due_now.c.chain_id), current.c.status == PENDING)
 )
 """Have jobs be due now, each a little ahead of those after it; one that is due already keeps its turn."""
+
+RETRY = (
+    update(current)
+    .values(status=PENDING, attempt=literal_column("0"), scheduled_at=_now)
+    .where(matching(current.c.chain_id, _due_now.c.chain_id), current.c.status == FAILED)
+)
+"""Have failed jobs be due now, as if they had had no attempt yet."""
+
+# --- cancelling --------------------------------------------------------------------------------------------------
+
+_waiting_closure = select(IDS.c.id).cte("waiting", recursive=True)
+_waiting_step: Select[Any] = (
+    select(current.c.chain_id)
+    .join_from(_waiting_closure, blocker, blocker.c.chain_id == _waiting_closure.c.id)
+    .join(job, job.c.id == blocker.c.job_id)
+    .join(current, and_(current.c.chain_id == job.c.chain_id, current.c.job_id == job.c.id))
+    .where(current.c.status == BLOCKED)
+)
+_waiting_all = _waiting_closure.union(_waiting_step)
+
+WITH_WAITING = select(as_text(_waiting_all.c.id))
+"""These chains with the open ones that wait for them, and that wait for those."""
 
 # --- deleting ----------------------------------------------------------------------------------------------------
 

@@ -125,6 +125,11 @@ def end_row(settlement: Settlement) -> JsonRow:
     return row
 
 
+def cancelled_row(chain_id: str) -> JsonRow:
+    """What comes of the current job of a chain that is cancelled."""
+    return {"chain_id": chain_id, "worker": None, "status": "cancelled"}
+
+
 def move_row(outcome: Outcome, before: Locked, successor: JsonRow | None) -> JsonRow:
     """What a chain is to do next: a successor, or its current job again."""
     if successor is not None:

@@ -242,6 +242,10 @@ class PostgresStore(Store):
         front.passed(jobs)
         return jobs
 
+    def claims_under_way(self, conn: Connection) -> set[str]:
+        """Differs because a claim waits for nobody; but it has read which types are paused, and has a lock for that."""
+        return {id_ for (id_,) in self.run(conn, own.CLAIMS_UNDER_WAY, {})}
+
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         payloads = [
             {"channel": channel, "payload": payload} for channel, values in told.items() for payload in sorted(values)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, func, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, exists, func, literal_column, null, select
 
 from jobctl.storage.spelling import among, now
 from jobctl.storage.statements import IDS, PENDING, word
-from jobctl.storage.tables import act, blocker, current, error, job, settled
+from jobctl.storage.tables import act, blocker, current, error, job, pause, settled
 
 
 def _shown_status() -> ColumnElement[str]:
@@ -24,6 +24,21 @@ def _shown_status() -> ColumnElement[str]:
 def _either(name: str) -> ColumnElement[Any]:
     """What is to be done has it, or what came of it."""
     return func.coalesce(settled.c[name], current.c[name]).label(name)
+
+
+def _shown_pause() -> ColumnElement[str]:
+    """What is paused, so that an open job is not claimed."""
+
+    def paused(type_name: ColumnElement[str]) -> ColumnElement[bool]:
+        return exists(select(literal_column("1")).where(pause.c.type_name == type_name).correlate(current))
+
+    return case(
+        (current.c.chain_id.is_(None), null()),
+        (current.c.paused_at.is_not(None), word("chain")),
+        (paused(current.c.type_name), word("type")),
+        (paused(word("")), word("all")),
+        else_=null(),
+    ).label("paused")
 
 
 def _settled_of(table: Any) -> ColumnElement[bool]:
@@ -57,6 +72,7 @@ JOBS = select(
     job.c.input,
     settled.c.output,
     current.c.last_error,
+    _shown_pause(),
 ).select_from(_with_state(job))
 
 JOBS_BY_ID = JOBS.where(among(job.c.id, IDS.c.id))
@@ -94,6 +110,7 @@ CHAINS = (
         _either("priority"),
         root.c.dedup_key,
         tail.c.chain_index.label("tail_index"),
+        _shown_pause(),
     )
     .join_from(root, tail, tail.c.id == _last_id)
     .outerjoin(current, current.c.chain_id == root.c.id)
@@ -121,8 +138,8 @@ ERRORS_OF = (
     .order_by(error.c.id)
 )
 
-ACTS_OF = (
-    select(act.c.job_id, act.c.at, act.c.action, act.c.actor, act.c.origin, act.c.note, act.c.details)
-    .where(act.c.chain_id == bindparam("chain_id"))
-    .order_by(act.c.id)
+ACTS = select(
+    act.c.id, act.c.chain_id, act.c.job_id, act.c.at, act.c.action, act.c.actor, act.c.origin, act.c.note, act.c.details
 )
+
+ACTS_OF = ACTS.where(act.c.chain_id == bindparam("chain_id")).order_by(act.c.id)

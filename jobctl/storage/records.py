@@ -60,6 +60,7 @@ class JobRow(NamedTuple):
     input: str
     output: str | None
     last_error: str | None
+    paused: str | None = None
 
 
 class ChainRow(NamedTuple):
@@ -80,6 +81,7 @@ class ChainRow(NamedTuple):
     priority: int
     key: str | None
     tail_index: int
+    paused: str | None = None
 
 
 class Locked(NamedTuple):
@@ -134,10 +136,10 @@ class Continue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewAct:
-    """Something done to a chain by hand, for the history; details are JSON text."""
+    """Something done by hand, for the history; details are JSON text."""
 
-    chain_id: str
-    job_id: str
+    chain_id: str | None
+    job_id: str | None
     action: str
     actor: str
     origin: str

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import Connection, Insert
 
-from jobctl.errors import DuplicateIdError, NotFoundError, UsageError
+from jobctl.errors import AlreadySettledError, DuplicateIdError, NotFoundError, UsageError
 from jobctl.storage import leasing, queries
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Database, Lock
@@ -97,6 +97,13 @@ class Store(Database):
             lease: A new id that names this claim.
             front: Where the same worker's claims go on.
         """
+
+    def claims_under_way(self, conn: Connection) -> set[str]:
+        """What names the transactions that may be claiming jobs by what they read before this one began.
+
+        None where whoever claims waits for whoever pauses, and the other way round.
+        """
+        return set()
 
     @staticmethod
     def claimed(found: Iterable[tuple[Any, ...]], *, worker: str, lease: str) -> list[JobRow]:
@@ -223,6 +230,13 @@ class Store(Database):
         ends = {row[0]: row[1] for row in found}
         for missing in sorted(maybe_closed - ends.keys()):
             raise NotFoundError(f"there is no chain {missing} to wait for", id=missing)
+        for cancelled in sorted(id_ for id_, status in ends.items() if status == "cancelled"):
+            raise AlreadySettledError(
+                f"the chain {cancelled} is cancelled: nothing can wait for it",
+                id=cancelled,
+                chain_id=cancelled,
+                status="cancelled",
+            )
         return chain_ids - {id_ for id_, status in ends.items() if status == "completed"}
 
     # --- settling ------------------------------------------------------------------------------------------------

@@ -61,7 +61,8 @@ def test_relative_paths_are_beside_the_file(here: Path):
     ("content", "said"),
     [
         ('databse = "x"', "unknown key 'databse'; did you mean 'database'"),
-        ("colour = 1", "unknown key 'colour'; known: database, processors"),
+        ("colour = 1", "unknown key 'colour'; known: database, processors, require_note"),
+        ('require_note = "yes"', "'require_note' must be true or false"),
         ("database = 1", "'database' must be a URL"),
         ('processors = "mod"', "'processors' must be a list"),
         ("processors = [1]", "'processors' must be a list"),

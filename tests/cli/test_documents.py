@@ -53,13 +53,15 @@ def test_show(shown: dict, contract: dict):
     assert list(shown["jobs"][0]) == contract["Job"][0]
     assert list(shown["history"][0]) == contract["Act"][0]
     assert shown["jobs"][0]["completed_by"] is None
-    assert shown["history"][0]["details"].keys() == {"type", "status", "to", "job_id"}
+    details = shown["history"][0]["details"]
+    assert details.keys() == {"type", "before", "after"}
+    assert details["before"].keys() == details["after"].keys()
 
 
 def test_records(contract: dict):
     """An attempt's error and an act have exactly the fields that are written down."""
     error = documents._error_document(AttemptError("j", 1, NOW, "w", "e"))
-    act = documents._act_document(Act("j", NOW, "complete", "a", "h", None, {}))
+    act = documents.act_document(Act("c", "j", NOW, "complete", "a", "h", None, {}))
     assert list(error) == contract["Error of an attempt"][0]
     assert list(act) == contract["Act"][0]
 
@@ -78,6 +80,22 @@ def test_lists(call: Callable[..., Result], contract: dict, command: str, headin
     rest = call(command, "--json", "--cursor", page.json["cursor"]).json
     assert len(rest["items"]) == 1
     assert rest["cursor"] is None
+
+
+def test_operating(call: Callable[..., Result], contract: dict):
+    """The documents of pause, resume, paused, cancel and restart have exactly the fields that are written down."""
+    chain = call("start", "a").out.strip()
+    for words in (["pause", chain, "--type", "a", "--all"], ["paused"], ["resume", chain, "--type", "a", "--all"]):
+        document = call(*words, "--json").json
+        assert list(document) == (contract["List"][0] if words == ["paused"] else ["items"])
+        assert len(document["items"]) == 3
+        assert all(list(each) == contract["Pause"][0] for each in document["items"])
+    assert list(call("restart", chain, "--json").json) == contract["Chain"][0]
+    document = call("cancel", chain, "--json").json
+    assert [list(each) for each in document["items"]] == [contract["Chain"][0]]
+    page = call("history", "--json").json
+    assert list(page) == contract["List"][0]
+    assert all(list(each) == contract["Act"][0] for each in page["items"])
 
 
 def test_start_complete_wait_migrate(call: Callable[..., Result], contract: dict):

@@ -115,7 +115,7 @@ def test_a_continued_chain():
             completed_by="host:7",
         ),
     )
-    act = Act(IDS[0], NOW - timedelta(minutes=2), "continue", "ann@desk", "desk", "looks\ngood", {})
+    act = Act(IDS[0], IDS[0], NOW - timedelta(minutes=2), "continue", "ann@desk", "desk", "looks\ngood", {})
     chain = a_chain(status=Status.COMPLETED, closed_at=NOW - timedelta(minutes=1), output={"processed": True})
     detail = ChainDetail(chain, jobs, {}, (a_job(5, chain_id=IDS[5], type_name="ship"),), (), (act,))
     assert list(text_lines(chain_tree(detail, NOW))) == [

@@ -93,6 +93,9 @@ def test_examples_run(call: Callable[..., Result], here, monkeypatch: pytest.Mon
     module = "".join(f"@processor({name!r})\ndef f{number}(job): ...\n" for number, name in enumerate(names))
     (here / "mymod.py").write_text(f"from jobctl import processor\n{module}")
     (here / "handlers.py").write_text("from jobctl import processor\n@processor('import')\ndef f(job): ...\n")
+    (here / "failing.py").write_text(
+        "from jobctl import fail, processor\n@processor('resize')\ndef f(job): fail('no')\n"
+    )
     (here / "rows.json").write_text("[]")
     (here / "images.jsonl").write_text('{"input": 1}\n')
     monkeypatch.syspath_prepend(here)
@@ -105,8 +108,12 @@ def test_examples_run(call: Callable[..., Result], here, monkeypatch: pytest.Mon
             if each.name == "wait":
                 call("complete", first)
                 call("complete", second)
-            text = re.sub(r"^id=\$\((.*)\)$", r"\1", line).partition(" | ")[0].partition(" > ")[0]
-            text = text.replace("$id", first).replace("$first", first).replace("$second", second)
+            text = re.sub(r"^(?:id|new)=\$\((.*)\)$", r"\1", line).partition(" | ")[0].partition(" > ")[0]
+            if each.name == "retry":
+                call("start", "resize")
+                call("worker", "--processors", "failing.py", "--drain", "--quiet")
+                first = call("list", "--status", "failed", "--limit", "1").out.partition("\t")[0]
+            text = text.replace("$id", first).replace("$first", first).replace("$second", second).replace("$job", first)
             words = shlex.split(text)[1:]
             if each.name == "worker":
                 words = [*words, "--drain"]

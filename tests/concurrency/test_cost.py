@@ -8,19 +8,20 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 import pytest
 from plans import LARGE, Statement, postgres_plan, sqlite_plan, sqlite_steps, statements_of
-from sqlalchemy import Select, TextClause, Update
+from sqlalchemy import Select, TextClause, Update, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement
 from working import completed, continued, held, with_outcome
 
 from jobctl import Client, ListFilter, Status
 from jobctl.ids import new_id
-from jobctl.storage import counting, leasing, queries, reading, statements, tallying
+from jobctl.storage import counting, editing, leasing, pausing, queries, reading, statements, tallying
 from jobctl.storage import postgres as postgres_module
 from jobctl.storage import sqlite as sqlite_module
 from jobctl.storage.migrate import migrate
 from jobctl.storage.open import open_store
 from jobctl.storage.records import NewJob, Retry
+from jobctl.storage.tables import current
 
 WAITING = 20_000
 RARE = 200
@@ -234,6 +235,31 @@ def settle_by_hand(store):
     undone(store, work)
 
 
+def on_failed(action):
+    """A call on a few chains that have failed."""
+
+    def call(store):
+        client = Client(store)
+        some = select(current.c.chain_id).where(reading._has_status(Status.FAILED)).limit(3)
+        with store.transaction(read_only=True) as conn:
+            failed = list(conn.scalars(some))
+        undone(store, lambda conn: action(client, conn, failed))
+
+    return call
+
+
+def pause_and_resume(client, conn, ids):
+    client.pause(ids, types=["type-1"], everything=True, conn=conn)
+    assert len(client.pauses(conn=conn).items) == 2 + len(ids)
+    assert client.resume(ids, types=["type-1"], everything=True, conn=conn)
+
+
+def restart_and_look_back(client, conn, ids):
+    client.restart(ids[0], conn=conn)
+    assert client.history(ids[0], conn=conn).items
+    assert client.history(conn=conn).items
+
+
 SINCE = datetime.now(UTC) - timedelta(minutes=3)
 
 CALLS = {
@@ -258,6 +284,10 @@ CALLS = {
     "jobs-failed": list_call("jobs", statuses=[Status.FAILED], limit=2),
     "jobs-blocked": list_call("jobs", statuses=[Status.BLOCKED], newest_first=False, limit=2),
     "chains-failed": list_call("chains", statuses=[Status.FAILED], limit=2),
+    "retry": on_failed(lambda client, conn, ids: client.retry(ids, conn=conn)),
+    "cancel": on_failed(lambda client, conn, ids: client.cancel([*ids, SOME], cascade=True, conn=conn)),
+    "pause": on_failed(pause_and_resume),
+    "restart": on_failed(restart_and_look_back),
     "jobs-chain": list_call("jobs", chain_id=SOME),
 }
 
@@ -310,6 +340,8 @@ def test_sqlite_scans_nothing(sqlite_backlog, call):
     for each in found:
         for line in sqlite_plan(sqlite_backlog, each):
             words = line.split()
+            if "INDEX jobctl_current_paused" in line:  # which has what is paused, and nothing else
+                continue
             if words[0] == "SCAN" and words[1] in TABLES:
                 assert by_time, (line, each.text)
                 assert "INDEX jobctl_job_created" in line, (line, each.text)
@@ -374,7 +406,7 @@ def test_sqlite_counts_by_indexes_alone(sqlite_backlog):
 
 def compiled_statements():
     found = []
-    for module in (statements, leasing, queries, counting, tallying, postgres_module, sqlite_module):
+    for module in (statements, leasing, queries, counting, editing, pausing, tallying, postgres_module, sqlite_module):
         for name, value in vars(module).items():
             if not isinstance(value, ClauseElement) or isinstance(value, TextClause):
                 continue

@@ -61,7 +61,7 @@ def test_all_or_none(client, store, call):
         (new_id(), NotFoundError, "there is no chain or job"),
         (blocked.id, NotWaitingError, "is blocked"),
         (running.id, NotWaitingError, "is running"),
-        (closed.id, AlreadySettledError, "is closed"),
+        (closed.id, AlreadySettledError, "is completed: it is closed"),
         (second.id, AlreadySettledError, "is at 'c'"),
     ):
         with pytest.raises(error, match=about):
@@ -104,6 +104,10 @@ def test_wrong_reschedule(client, arguments):
         client.reschedule([chain.id], **arguments)
 
 
+def iso(instant):
+    return instant.isoformat().replace("+00:00", "Z")
+
+
 def test_history(client):
     """Who moved a job, why and from when to when is kept."""
     chain = client.start("a", after="1h")
@@ -113,12 +117,15 @@ def test_history(client):
     assert (first.action, first.actor, first.note) == ("trigger", "ann", "now please")
     assert first.details == {
         "type": "a",
-        "status": "scheduled",
-        "due": chain.scheduled_at.isoformat(),
-        "to": triggered.scheduled_at.isoformat(),
+        "before": {"status": "scheduled", "due": iso(chain.scheduled_at)},
+        "after": {"status": "ready", "due": iso(triggered.scheduled_at)},
     }
     assert (second.action, second.actor, second.note) == ("reschedule", "bob", None)
-    assert second.details == {"type": "a", "status": "ready", "priority": 0, "to_priority": 3}
+    assert second.details == {
+        "type": "a",
+        "before": {"status": "ready", "priority": 0},
+        "after": {"status": "ready", "priority": 3},
+    }
 
 
 def test_in_the_callers_transaction(client):

@@ -364,7 +364,14 @@ def test_history_tells_who_and_why(client):
         current.complete(1)
     first, second = client.show(chain.id).history
     assert (first.action, first.actor, first.note, first.job_id) == ("continue", "ann", 'it\'s "fine" – 日本', chain.id)
-    assert first.details == {"type": "a", "to": "b", "job_id": successor.id, "status": "scheduled"}
+    before, after = first.details["before"], first.details["after"]
+    assert first.details["type"] == "a"
+    assert (before.pop("due"), after.pop("due")) == tuple(
+        each.isoformat().replace("+00:00", "Z") for each in (chain.scheduled_at, successor.scheduled_at)
+    )
+    assert before == {"status": "scheduled", "job_id": chain.id, "type": "a"}
+    assert after == {"status": "ready", "job_id": successor.id, "type": "b"}
+    assert first.chain_id == second.chain_id == chain.id
     assert first.origin == socket.gethostname()
     assert abs(first.at - datetime.now(UTC)) < timedelta(seconds=30)
     assert (second.action, second.actor, second.note, second.job_id) == (
@@ -373,7 +380,7 @@ def test_history_tells_who_and_why(client):
         None,
         successor.id,
     )
-    assert second.details == {"type": "b", "status": "ready"}
+    assert second.details == {"type": "b", "before": {"status": "ready"}, "after": {"status": "completed"}}
 
 
 def test_workers_are_not_in_the_history_of_acts(client, store):

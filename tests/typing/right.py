@@ -24,9 +24,11 @@ from jobctl import (
     Worker,
     WorkerOptions,
     continue_with,
+    fail,
     processor,
     reschedule,
 )
+from jobctl.model import Act, Pause
 from jobctl.registry import Registry, load_modules
 
 DEFAULTS = Defaults(lease="1m", backoff=Backoff(1, 2, 3), max_attempts=3)
@@ -67,6 +69,8 @@ def staged(job: Job[Card], attempt: Attempt) -> dict[str, str]:
 def later(job: Job[int | None]) -> str:
     if job.input is None:
         reschedule(after="10m")
+    if job.input < 0:
+        fail("too small")
     return str(job.input + 1)
 
 
@@ -104,4 +108,11 @@ def use(conn: Connection) -> None:
         assert_type(client.wait([chain.id], timeout="1m"), dict[str, Chain])
         assert_type(client.list_chains(ListFilter(statuses=(Status.READY,))), Page[Chain])
         assert_type(client.list_jobs(conn=conn), Page[Job[Any]])
+        assert_type(client.retry([chain.id], actor="ann", note="n", conn=conn), list[Job[Any]])
+        assert_type(client.cancel([chain.id], reason="r", cascade=True), list[Chain])
+        assert_type(client.restart(chain.id, from_job=chain.job_id, input=None, after="1h"), Chain)
+        assert_type(client.pause([chain.id], types=["a"], everything=True), list[Pause])
+        assert_type(client.resume(types=["a"]), list[Pause])
+        assert_type(client.history(chain.id, limit=3), Page[Act])
+        assert_type(client.pauses(cursor=None), Page[Pause])
         Worker(client.store, Registry([plain, atomic]), WorkerOptions(drain=True), print).run()

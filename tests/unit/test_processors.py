@@ -262,6 +262,8 @@ def test_max_attempts_is_at_least_one(number):
     """A processor that may not even try once is refused."""
     with pytest.raises(ProcessorError, match=f"'a': max_attempts must be 1 or more, not {number}"):
         processor("a", max_attempts=number)
+    with pytest.raises(ProcessorError, match=f"the module's defaults: max_attempts must be 1 or more, not {number}"):
+        Defaults(max_attempts=number)
 
 
 @pytest.mark.parametrize(

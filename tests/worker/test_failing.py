@@ -14,6 +14,7 @@ from unreliable import break_connection
 from worker.workshop import INSERT, STAGED, TRANSACTIONAL, Hook, Workshop, last_place, make
 
 from jobctl import Backoff, Job, Processor, Status, continue_with, processor
+from jobctl import fail as give_up
 from jobctl.events import Event, Told
 from jobctl.registry import load_modules
 
@@ -279,6 +280,82 @@ def test_max_attempts(shop: Workshop, mode: str):
     with shop.client.settle(chain) as current:
         current.complete("by hand")
     assert shop.client.get(chain).output == "by hand"
+
+
+def test_max_attempts_of_the_worker(shop: Workshop):
+    """A worker's own number holds for processors that say nothing; without one attempts are unlimited."""
+    chain, own = shop.start(), shop.start("own")
+    step = make("plain", hooks={"between": fail})
+    other = make("plain", "own", hooks={"between": fail}, max_attempts=3)
+    shop.run(step, other, max_attempts=1)
+    assert shop.client.get(chain).status is Status.FAILED
+    assert shop.client.get(own).status is Status.SCHEDULED
+    shop.client.retry([chain])
+    shop.run(step)
+    assert (shop.client.get(chain).status, shop.client.get(chain).attempt) == (Status.SCHEDULED, 1)
+
+
+def test_attempts_that_are_lost_count(shop: Workshop):
+    """A job whose attempts all ended with their workers is failed without another one, and says so."""
+    chain = shop.start()
+    for _ in range(2):
+        shop.claim()
+        shop.expire(chain)
+        with shop.store.transaction() as conn:
+            shop.store.reap(conn, [])
+    assert the_end(shop.run(make("plain", max_attempts=3))) == [Told.JOB_COMPLETED]
+
+    chain = shop.start()
+    for _ in range(2):
+        shop.claim()
+        shop.expire(chain)
+        with shop.store.transaction() as conn:
+            shop.store.reap(conn, [])
+    called: list[str] = []
+    step = make("plain", hooks={"between": lambda _, job: called.append(job.id)}, max_attempts=2)
+    assert the_end(shop.run(step)) == [Told.JOB_FAILED]
+    assert called == []
+    assert shop.client.get(chain).status is Status.FAILED
+    assert "2 of 2; the last: the lease ran out" in str(shop.client.get(chain).last_error)
+
+
+# --- giving up -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("mode", "place"), PLACES)
+def test_giving_up(shop: Workshop, mode: str, place: str):
+    """A handler that gives up is failed at once, with what it says as the error; what it wrote is undone."""
+    chain = shop.start()
+    step = make(mode, hooks={place: lambda _conn, _job: give_up("the card is stolen")}, max_attempts=5)
+    assert the_end(shop.run(step)) == [Told.JOB_FAILED]
+    found = shop.client.show(chain)
+    assert (found.chain.status, found.chain.attempt) == (Status.FAILED, 1)
+    assert found.chain.last_error == "the card is stolen"
+    assert shop.errors(chain) == [(1, "w1", "the card is stolen")]
+    assert shop.effects() == []
+    shop.client.retry([chain])
+    assert the_end(shop.run(make(mode))) == [Told.JOB_COMPLETED]
+
+
+def test_giving_up_because_of_an_error(shop: Workshop):
+    """The error that makes a handler give up is kept before what it says; except Exception does not stop it."""
+
+    @processor("step")
+    def step(job: Job) -> None:
+        try:
+            try:
+                int("code 7")
+            except ValueError:
+                give_up("the bank says no")
+        except Exception:  # noqa: BLE001 - what a handler may do
+            pytest.fail("caught")
+
+    chain = shop.start()
+    shop.run(step)
+    error = str(shop.client.get(chain).last_error)
+    assert error.splitlines()[-1] == "the bank says no"
+    assert "ValueError: invalid literal for int()" in error
+    assert "GivenUp" not in error
 
 
 # --- answers that cannot be kept -------------------------------------------------------------------------------------

@@ -21,10 +21,18 @@ def settle_by_hand(shop: Workshop, chain: str) -> None:
         current.complete("by hand")
 
 
+def cancel_by_hand(shop: Workshop, chain: str) -> None:
+    shop.client.cancel([chain], reason="not wanted")
+
+
+TOLD = {settle_by_hand, cancel_by_hand}
+"""What a worker is told of at once; what nobody tells is noticed at the next renewal."""
+
 WAYS = [
     (settle_by_hand, LostReason.ALREADY_COMPLETED),
     (Workshop.steal, LostReason.TAKEN_BY_ANOTHER_WORKER),
     (Workshop.give_back, LostReason.TAKEN_BY_ANOTHER_WORKER),
+    (cancel_by_hand, LostReason.CANCELLED),
     (Workshop.cancel, LostReason.CANCELLED),
     (Workshop.delete, LostReason.NOT_FOUND),
 ]
@@ -82,8 +90,7 @@ def test_a_staged_handler_notices(
     """A handler learns that and why its job is not its any more; it writes nothing, and no error is recorded."""
     seen: list[Any] = []
     chain = shop.start()
-    # a person's act is told at once; what nobody tells is noticed at the next renewal
-    working = shop.work(handler(seen), lease=30.0 if lose is settle_by_hand else 0.3, max_jobs=1)
+    working = shop.work(handler(seen), lease=30.0 if lose in TOLD else 0.3, max_jobs=1)
     eventually(lambda: seen)
     before = time.monotonic()
     lose(shop, chain)
