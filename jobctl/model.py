@@ -148,7 +148,8 @@ class Chain:
         length: How many jobs it has had so far.
         key: What names its work, if anything does.
         deduplicated: In the result of a start: it existed before.
-        paused: What is paused, so that its current job is not claimed; None: nothing is, or it is closed.
+        paused: What is paused, so that its current job is not claimed; None: nothing is, or it is closed. A start does
+            not look.
     """
 
     id: str

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from jobctl.asking import ListFilter
 from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, page_document, pause_document
@@ -59,10 +60,13 @@ def pause(
     names = _named(ids, types, everything=all_)
     with run.client() as client:
         paused = client.pause(ids or (), types=names, everything=all_, actor=actor, note=note)
+        unknown = [each for each in names if not client.list_jobs(ListFilter(type_name=each, limit=1)).items]
     if json:
         run.json({"items": [pause_document(each) for each in paused]})
     for each in paused:
         run.say(f"{_said(each)} paused")
+    for name in unknown:
+        run.say(f"there is no job of the type {plain(name)} yet: is that its name?")
 
 
 @command(

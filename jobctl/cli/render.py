@@ -105,7 +105,7 @@ def _changes(act: Act, *, people: bool) -> Iterator[str]:
         yield "cascade"
     before, after = details.get("before") or {}, details.get("after") or {}
     for name in _CHANGES:
-        if name not in before:
+        if name not in before or (name in {"attempt", "due"} and "job_id" in before):  # another job has its own
             continue
         was, now = before[name], after.get(name, "gone")
         if name == "due":

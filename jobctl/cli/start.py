@@ -16,7 +16,7 @@ from jobctl.cli.options import After, At, BlockedBy, Json, Processors, Timeout
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
-from jobctl.model import Chain, Status
+from jobctl.model import Chain, Paused, Status
 
 
 @command(
@@ -114,7 +114,7 @@ def start(
     first = NewChain(type_name, value, due["after"], due["at"], blocked_by or (), number, id_, _key(key, keys))
     with run.client(run.registry(processors)) as client:
         (chain,) = client.start_many([first])
-        _tell(run, chain, awaited=wait)
+        _tell(run, chain, client.get(chain.id).paused if run.talks_to_person else None, awaited=wait)
         if wait:
             run.flush()
             closed = client.wait([chain.id], timeout=limit)[chain.id]
@@ -131,14 +131,15 @@ def start(
             run.json(chain.output)
 
 
-def _tell(run: Run, chain: Chain, *, awaited: bool) -> None:
+def _tell(run: Run, chain: Chain, paused: Paused | None, *, awaited: bool) -> None:
     """Say what became of it; to a script only what it could not know else."""
+    held = "" if paused is None else f", but {'its type is' if paused is Paused.TYPE else 'all types are'} paused"
     if chain.deduplicated:
         run.say(f"nothing is started: the chain {chain.id} has the key '{plain(chain.key or '')}'")
     elif awaited:
-        run.say(f"started {chain.id}")
+        run.say(f"started {chain.id}{held}")
     elif run.talks_to_person:
-        run.say(f"started {plain(chain.type_name)}: {_state(chain)}")
+        run.say(f"started {plain(chain.type_name)}: {_state(chain)}{held}")
 
 
 def _key(key: str | None, more: Mapping[str, Any]) -> Key | None:

@@ -57,6 +57,32 @@ def test_start_on_terminal(on_terminal: Callable[..., str]):
     assert any(line.startswith("started a: due 20") for line in lines)
 
 
+def test_start_of_what_is_paused(call: Callable[..., Result], sqlite_url: str, on_terminal: Callable[..., str]):
+    """On a terminal start says that nothing will come of it for now."""
+    call("pause", "--type", "a", "--database", sqlite_url)
+    assert "started a: ready, but its type is paused\n" in on_terminal("start", "a")
+    call("pause", "--all", "--database", sqlite_url)
+    assert "started b: ready, but all types are paused\n" in on_terminal("start", "b")
+
+
+def test_history_on_terminal(call: Callable[..., Result], sqlite_url: str, on_terminal: Callable[..., str]):
+    """What is paused and what was done are tables that fit, the columns of pauses only where there are some."""
+    at = ("--database", sqlite_url)
+    chain = call("start", "a", *at).out.strip()
+    assert "PAUSED" not in on_terminal("list")
+    call("pause", chain, "--note", "a rather long note that does not fit beside all else that there is to say", *at)
+    call("cancel", call("start", "b", *at).out.strip(), "--actor", "somebody-with-a-long-name@a-host-of-theirs", *at)
+    for columns in (80, 120):
+        for words in (["list"], ["jobs"], ["paused"], ["history"], ["history", chain]):
+            lines = COLOR.sub("", on_terminal(*words, columns=columns)).splitlines()
+            assert max(map(len, lines)) <= columns, words
+            assert len(lines) >= 2
+    assert chain in COLOR.sub("", on_terminal("history"))
+    lines = COLOR.sub("", on_terminal("list")).splitlines()
+    assert lines[0].endswith("PAUSED")
+    assert [line.rstrip().endswith("chain") for line in lines] == [False, False, True]
+
+
 def test_watch_on_terminal(call: Callable[..., Result], sqlite_url: str, on_terminal: Callable[..., str]):
     """Show --watch on a terminal draws a closed chain once and gives the cursor back."""
     chain = call("start", "a", "--database", sqlite_url).out.strip()
