@@ -20,7 +20,7 @@ from jobctl.storage.records import WORK, JobRow
 from jobctl.storage.store import Store
 
 CLAIMS_SECONDS = 2.0
-"""How long a pause waits for claims under way; each takes some milliseconds. What reads for longer claims nothing."""
+"""How long a pause waits for claims under way, which take some milliseconds each: one may hang."""
 
 LOOK_SECONDS = 0.005
 

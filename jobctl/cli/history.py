@@ -73,7 +73,7 @@ def _columns(*, of_one: bool) -> Sequence[Column[Act]]:
         Column(
             "chain",
             lambda act: act.chain_id,
-            lambda act, _: act.chain_id,
+            lambda act, _: act.chain_id or _all_of_it(act),
             width=hidden if of_one else 0,
             style=lambda _: "dim",
         ),
@@ -88,6 +88,12 @@ def _columns(*, of_one: bool) -> Sequence[Column[Act]]:
         ),
         Column("note", lambda act: act.note, lambda act, _: act.note, width=1, flexible=True),
     )
+
+
+def _all_of_it(act: Act) -> str:
+    """What an act was done to that was not done to a chain."""
+    name = _type(act)
+    return "all types" if name is None else f"type {name}"
 
 
 def _type(act: Act) -> str | None:

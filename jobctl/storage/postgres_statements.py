@@ -90,6 +90,15 @@ LOCK_KEYS = select(func.pg_advisory_xact_lock(func.hashtextextended(_names.c.nam
 )
 """In the order of the names: who needs several waits for the others in the same order."""
 
+# A claim has locks on all tables that it reads and changes before it looks at any row.
+CLAIMS_UNDER_WAY = text("""
+    SELECT pause.virtualtransaction FROM pg_locks AS pause JOIN pg_locks AS current USING (virtualtransaction)
+    WHERE pause.relation = to_regclass('jobctl_pause') AND current.relation = to_regclass('jobctl_current')
+        AND current.mode = 'RowExclusiveLock' AND pause.granted AND pause.pid <> pg_backend_pid()
+        AND pause.database = current.database
+        AND pause.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+""")
+
 _notice = rows("told", channel="text", payload="text")
 NOTIFY = select(func.pg_notify(_notice.c.channel, _notice.c.payload)).select_from(_notice)
 
@@ -103,15 +112,6 @@ _made = (
     .returning(job.c.id, job.c.created_at)
     .cte("made")
 )
-# A claim has locks on all tables that it reads and changes before it looks at any row.
-CLAIMS_UNDER_WAY = text("""
-    SELECT pause.virtualtransaction FROM pg_locks AS pause JOIN pg_locks AS current USING (virtualtransaction)
-    WHERE pause.relation = to_regclass('jobctl_pause') AND current.relation = to_regclass('jobctl_current')
-        AND current.mode = 'RowExclusiveLock' AND pause.granted AND pause.pid <> pg_backend_pid()
-        AND pause.database = current.database
-        AND pause.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-""")
-
 _types = select(_new.c.type_name).distinct().subquery("types")
 _told = select(func.count(func.pg_notify(WORK, _types.c.type_name))).scalar_subquery()
 INSERT_CHAINS = (

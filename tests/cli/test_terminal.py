@@ -77,7 +77,9 @@ def test_history_on_terminal(call: Callable[..., Result], sqlite_url: str, on_te
             lines = COLOR.sub("", on_terminal(*words, columns=columns)).splitlines()
             assert max(map(len, lines)) <= columns, words
             assert len(lines) >= 2
+    call("pause", "--type", "some", *at)
     assert chain in COLOR.sub("", on_terminal("history"))
+    assert " type some " in COLOR.sub("", on_terminal("history"))
     lines = COLOR.sub("", on_terminal("list")).splitlines()
     assert lines[0].endswith("PAUSED")
     assert [line.rstrip().endswith("chain") for line in lines] == [False, False, True]
