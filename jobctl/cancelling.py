@@ -57,21 +57,14 @@ def _details(was: JobRow, reason: str | None, wanted: Collection[str]) -> Mappin
 
 
 def _lock(store: Store, conn: Connection, chain_ids: Collection[str], *, cascade: bool) -> dict[str, Locked]:
-    """Lock those of these chains that are open; with cascade also those that wait for them, and that wait for those.
-
-    Whoever completes a chain locks it, and then the blocked ones that it frees. So blocked ones are locked last here
-    too, whatever their ids.
-    """
+    """Lock those of these chains that are open; with cascade also those that wait for them, and that wait for those."""
     asked = set(chain_ids)
     locked: dict[str, Locked] = {}
-    while True:
+    while True:  # a chain may begin to wait for another, or cease to, until it is locked
         doomed = _with_waiting(store, conn, asked) if cascade else asked
         if not (new := doomed - locked.keys()):
             return {each: locked[each] for each in doomed}
-        found = [Locked(*row) for row in store.run(conn, sql.CURRENT, {"ids": id_rows(new)})]
-        for blocked in (False, True):
-            some = [each.chain_id for each in found if (each.status == Status.BLOCKED) is blocked]
-            locked |= store.lock(conn, some) if some else {}
+        locked |= store.lock(conn, new)
         asked &= locked.keys()  # without those that closed meanwhile
 
 

@@ -51,7 +51,7 @@ class HandCalls(Connected):
             GuardError: The current job is of another type than expected.
         """
         wanted = require_id(id)
-        hand = self.hand(actor, note)
+        hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
             row = self._lock(store, on, wanted)
             waits_for = reading.blocker_ids(on, [row]).get(row.id, ())
@@ -101,7 +101,7 @@ class HandCalls(Connected):
             AlreadySettledError: One is closed, or not its chain's current job any more.
             NotWaitingError: One is neither scheduled nor ready.
         """
-        hand = self.hand(actor, note)
+        hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
             return moving.trigger(store, on, ids, hand)
 
@@ -118,7 +118,7 @@ class HandCalls(Connected):
     ) -> list[Job[Any]]:
         """Move scheduled or ready jobs to another time, another priority, or both; all or none. See trigger."""
         schedule = None if after is None and at is None else Schedule.of(after, at)
-        hand = self.hand(actor, note)
+        hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
             return moving.reschedule(store, on, ids, schedule, priority, hand)
 
@@ -147,6 +147,6 @@ class HandCalls(Connected):
             NotFoundError: The only one given does not exist.
             ReferencedError: An open chain that is not deleted too waits for one.
         """
-        hand = self.hand(actor, note)
+        hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
             return deleting.delete(store, on, chain_ids, hand, cascade=cascade)

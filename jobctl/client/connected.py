@@ -30,7 +30,7 @@ class Connected:
             self._checked = True
         return self.store
 
-    def hand(self, actor: str | None, note: str | None) -> Hand:
+    def _hand(self, actor: str | None, note: str | None) -> Hand:
         """Who acts, and why, for the history.
 
         Raises:

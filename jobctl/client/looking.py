@@ -16,7 +16,7 @@ from jobctl.finding import of_type, one
 from jobctl.ids import require_id
 from jobctl.model import Chain, ChainDetail, Job, Schedule
 from jobctl.processors import AnyProcessor
-from jobctl.storage import reading
+from jobctl.storage import history, reading
 from jobctl.storage.decoding import chain_of, detail_of, job_of
 from jobctl.waiting import wait_for
 
@@ -65,6 +65,9 @@ class LookingCalls(Connected):
             if found is None:
                 job = reading.jobs(on, [wanted]).get(wanted)
                 found = None if job is None else reading.detail(on, job.chain_id)
+            gone = [] if found is not None else history.deletions(on, wanted)
+        if gone:
+            raise NotFoundError(f"the chain {wanted} was deleted by {gone[-1]}: its history is kept", id=wanted)
         if found is None:
             raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
         return detail_of(found)

@@ -41,7 +41,7 @@ class OperatingCalls(Connected):
             AlreadySettledError: One is closed, or not its chain's current job any more.
             NotFailedError: One has not failed.
         """
-        hand = self.hand(actor, note)
+        hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
             return moving.retry(store, on, ids, hand)
 
@@ -73,7 +73,7 @@ class OperatingCalls(Connected):
             AlreadySettledError: One is closed already, or was named by a job that is not current any more.
             ReferencedError: An open chain that is not cancelled too waits for one.
         """
-        hand = self.hand(actor, reason if note is None else note)
+        hand = self._hand(actor, reason if note is None else note)
         with self._writing(conn) as (store, on):
             return cancelling.cancel(store, on, ids, reason, hand, cascade=cascade)
 
@@ -108,7 +108,7 @@ class OperatingCalls(Connected):
             UsageError: The job is another chain's.
             InvalidDataError: The processor of that type does not take the input.
         """
-        hand = self.hand(actor, note)
+        hand = self._hand(actor, note)
         schedule = Schedule.of(after, at)
         with self._writing(conn) as (store, on):
             return restarting.restart(store, on, self.processors, chain_id, from_job, input, schedule, hand)
@@ -144,7 +144,7 @@ class OperatingCalls(Connected):
             AlreadySettledError: A chain is closed.
             UsageError: Nothing is named.
         """
-        hand = self.hand(actor, note)
+        hand = self._hand(actor, note)
         target = pausing.Target.of(ids, types, everything=everything)
         with self._writing(conn) as (store, on):
             paused = pausing.pause(store, on, target, hand)
@@ -167,7 +167,7 @@ class OperatingCalls(Connected):
         Returns:
             The pauses that were ended; what was not paused is passed over.
         """
-        hand = self.hand(actor, note)
+        hand = self._hand(actor, note)
         target = pausing.Target.of(ids, types, everything=everything)
         with self._writing(conn) as (store, on):
             return pausing.resume(store, on, target, hand)

@@ -6,11 +6,17 @@ import base64
 import json
 from typing import Any
 
-from sqlalchemy import Connection, literal_column
+from sqlalchemy import Connection, bindparam, literal_column, select
 
 from jobctl.errors import UsageError
 from jobctl.storage.queries import ACTS
 from jobctl.storage.tables import act
+
+_DELETIONS = (
+    select(act.c.actor)
+    .where(act.c.chain_id == bindparam("chain_id"), act.c.action == literal_column("'delete'"))
+    .order_by(act.c.id)
+)
 
 ORDERS = {True: "new", False: "old"}
 
@@ -29,6 +35,11 @@ def acts(
     found = conn.execute(statement.order_by(order).limit(literal_column(str(limit + 1))))
     rows = [tuple(row) for row in found]
     return rows[:limit], _cursor(rows[limit - 1][0], newest_first=newest_first) if len(rows) > limit else None
+
+
+def deletions(conn: Connection, chain_id: str) -> list[str]:
+    """Who deleted the chain, if somebody did."""
+    return list(conn.scalars(_DELETIONS, {"chain_id": chain_id}))
 
 
 def _cursor(place: int, *, newest_first: bool) -> str:

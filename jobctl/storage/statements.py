@@ -74,9 +74,9 @@ CURRENT = (
         current.c.lease,
     )
     .where(among(current.c.chain_id, IDS.c.id))
-    .order_by(current.c.chain_id)
+    .order_by(current.c.status == BLOCKED, current.c.chain_id)
 )
-"""The current jobs of those of these chains that are open."""
+"""The current jobs of those of these chains that are open, in the order in which chains are locked."""
 
 # --- starting and continuing -------------------------------------------------------------------------------------
 

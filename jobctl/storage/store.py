@@ -1,7 +1,8 @@
 """The port: what the use cases ask of a database; postgres.py and sqlite.py differ where they must.
 
 Every method takes a connection inside a transaction and a batch of any size; nothing here commits.
-Locks are taken in one order, so that writers cannot deadlock: chains by id, then the chains that wait for them by id.
+Locks are taken in one order, so that writers cannot deadlock: chains that do not wait for others by id, then blocked
+ones by id, whether all are named or the blocked ones are found as those to be freed.
 Whoever only takes what is free (claim, reap, renew) skips what is locked.
 """
 
@@ -153,7 +154,7 @@ class Store(Database):
     # --- locking -------------------------------------------------------------------------------------------------
 
     def lock(self, conn: Connection, chain_ids: Iterable[str], lock: Lock = Lock.UPDATE) -> dict[str, Locked]:
-        """Lock those of these chains that are open, in the order of their ids; returns their current jobs.
+        """Lock those of these chains that are open, the blocked ones last; returns their current jobs.
 
         In a statement of its own: what is read afterwards is then newer than the lock.
         """

@@ -270,23 +270,29 @@ def test_who_is_freed_meanwhile_stays(postgres_url, open_client):
     assert statuses(one, between, top) == [Status.COMPLETED, Status.READY]
 
 
-def test_unblocking_does_not_deadlock(postgres_url, open_client):
-    """A cancellation locks what waits after what it waits for, whatever their ids, as a completion does."""
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client, awaited, _: client.cancel([awaited], cascade=True),
+        lambda client, awaited, waits: client.cancel([waits, awaited]),
+        lambda client, awaited, waits: client.pause([waits, awaited]),
+        lambda client, awaited, waits: client.delete([waits, awaited]),
+    ],
+    ids=["cascade", "cancel", "pause", "delete"],
+)
+def test_unblocking_does_not_deadlock(postgres_url, open_client, call):
+    """Who locks several chains takes what waits after what it waits for, whatever their ids, as a completion does."""
     one, other = open_client(postgres_url), open_client(postgres_url)
-    for cascade in (False, True):
-        chain = one.start("w")  # is older than what it will wait for
-        awaited = one.start("a")
-        settle(one.store, continued(claim(one.store, "w")[0], "x", blocked_by=(awaited.id,)))
-        (row,) = claim(one.store, "a")
-        with one.store.transaction() as conn:
-            one.store.lock(conn, [awaited.id])
-            ids = [awaited.id] if cascade else [chain.id, awaited.id]
-            cancelling = InThread(lambda ids=ids, cascade=cascade: other.cancel(ids, cascade=cascade))
-            wait_until_blocked(postgres_url)
-            assert one.store.settle(conn, [completed(row)]).work == {"x"}  # takes what waits, which nobody has locked
-        assert isinstance(cancelling.error(), AlreadySettledError)
-        assert statuses(one, awaited, chain) == [Status.COMPLETED, Status.READY]
-        one.cancel([chain.id])
+    chain = one.start("w")  # is older than what it will wait for
+    awaited = one.start("a")
+    settle(one.store, continued(claim(one.store, "w")[0], "x", blocked_by=(awaited.id,)))
+    (row,) = claim(one.store, "a")
+    with one.store.transaction() as conn:
+        one.store.lock(conn, [awaited.id])
+        calling = InThread(lambda: call(other, awaited.id, chain.id))
+        wait_until_blocked(postgres_url)
+        assert one.store.settle(conn, [completed(row)]).work == {"x"}  # takes what waits, which nobody has locked
+    assert not isinstance(calling.error(), LockTimeoutError)
 
 
 def test_many_at_once(database_url, open_client):

@@ -75,6 +75,14 @@ def test_of_a_deleted_chain(client):
     assert acts[-1].details == {"type": "a", "before": {"status": "completed"}, "after": None}
 
 
+def test_show_of_a_deleted_chain(client):
+    """Whoever wants to see a deleted chain is told that it was, and by whom."""
+    chain = client.start("a")
+    client.delete([chain.id], actor="ann")
+    with pytest.raises(NotFoundError, match=f"the chain {chain.id} was deleted by ann: its history is kept"):
+        client.show(chain.id)
+
+
 def test_of_a_missing_chain(client):
     """A chain that never was is not found; one that nobody touched has an empty history."""
     chain = client.start("a")

@@ -403,4 +403,5 @@ def test_acts_are_kept_as_json(client, store):
     settle_by_hand(client, chain.id)
     with store.transaction(read_only=True) as conn:
         (row,) = conn.execute(ACTS_OF, {"chain_id": chain.id})
-    assert json.loads(row[-1]) == {"type": "a", "status": "ready"}
+    changed = {"type": "a", "before": {"status": "ready"}, "after": {"status": "completed"}}
+    assert json.loads(row[-1]) == changed
