@@ -226,6 +226,23 @@ def test_claim_during_a_chains_pause(postgres_url, open_client):
     assert claimed(other.store, "a") == set()
 
 
+@pytest.mark.parametrize("failing", [False, True])  # together they are settled in another way
+def test_settling_meets_a_chains_pause(postgres_url, open_client, failing):
+    """A worker that settles while the chain is being paused waits for that, and what follows is paused."""
+    one, other = open_client(postgres_url), open_client(postgres_url)
+    chains = [one.start("a").id for _ in range(3 if failing else 2)]
+    goes_on, ends, *fails = claim(one.store, "a")
+    with one.store.transaction() as conn:
+        one.pause(chains, conn=conn)
+        failed = [with_outcome(each, Retry("no", 0.0)) for each in fails]
+        settling = InThread(lambda: settle(other.store, continued(goes_on, "b"), completed(ends), *failed))
+        wait_until_blocked(postgres_url)
+    assert settling.result().won == set(chains)
+    assert claimed(one.store, "a", "b") == set()
+    assert [one.get(each).paused for each in chains] == [Paused.CHAIN, None, Paused.CHAIN][: len(chains)]
+    assert [one.get(each).job_type for each in chains] == ["b", "a", "a"][: len(chains)]
+
+
 def test_claim_before_a_types_pause(postgres_url, open_client):
     """A pause of a type returns only when a claim that began before has ended: afterwards nothing begins."""
     one, other = open_client(postgres_url), open_client(postgres_url)
