@@ -57,7 +57,7 @@ def test_lists(call: Callable[..., Result]):
         [first, "a", "ready", "a"],
         [second, "b", "scheduled", "b"],
     ]
-    assert chains[1].split("\t")[5:] == ["2099-01-31T15:00:00Z", "-", "0", "-"]
+    assert chains[1].split("\t")[5:] == ["2099-01-31T15:00:00Z", "-", "0", "-", "-"]
     assert [line.split("\t")[0] for line in call("jobs").lines] == [second, first]
     assert call("list", "--status", "scheduled,failed").lines == [chains[1]]
     assert call("list", "--type", "a").lines == [chains[0]]
