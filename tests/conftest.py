@@ -9,17 +9,16 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 import psycopg
 import pytest
+from databases import Schemas, copy_migrated, forget_the_disk
 from postgres_server import ServerRun, server_url
 from psycopg import sql
 from support import Result, Running, jobctl_command
 
 import jobctl as package
 from jobctl import Client
-from jobctl.storage.migrate import migrate
 from jobctl.storage.open import open_store
 from jobctl.storage.store import Store
 
@@ -28,6 +27,7 @@ FOLDER = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the place of the server, in the one process that lasts as long as the run."""
+    forget_the_disk()
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
         config.stash[FOLDER] = Path(worker_input["server_folder"])
@@ -53,13 +53,19 @@ def pytest_configure_node(node) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
+def run_folder(request: pytest.FixtureRequest) -> Path:
+    """The folder that all processes of this run of the tests share."""
+    return request.config.stash[FOLDER]
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run_folder: Path) -> Iterator[str]:
     """The URL of a database for this process alone, or of what JOBCTL_TEST_DATABASE names."""
     given = os.environ.get("JOBCTL_TEST_DATABASE")
     if given:
         yield given
         return
-    url = server_url(request.config.stash[FOLDER])
+    url = server_url(run_folder)
     # a database for each process: notifications and locks on names reach all of a database
     name = f"tests_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(url, autocommit=True) as conn:
@@ -78,31 +84,24 @@ def admin(postgres_server: str) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def _schemas(server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
-    made: list[sql.Identifier] = []
-
-    def make() -> str:
-        name = f"t_{uuid.uuid4().hex[:12]}"
-        made.append(sql.Identifier(name))
-        admin.execute(sql.SQL("CREATE SCHEMA {}").format(made[-1]))
-        separator = "&" if "?" in server else "?"
-        return f"{server}{separator}options={quote(f'-csearch_path={name}', safe='')}"
-
-    yield make
-    for each in made:
-        admin.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(each))
+@pytest.fixture(scope="session")
+def schemas(postgres_server: str, admin: psycopg.Connection) -> Schemas:
+    """The schemas of this process's tests."""
+    return Schemas(postgres_server, admin)
 
 
 @pytest.fixture
-def new_schema(postgres_server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
+def new_schema(schemas: Schemas) -> Iterator[Callable[[], str]]:
     """Makes URLs of fresh, empty schemas, which are dropped after the test."""
-    yield from _schemas(postgres_server, admin)
+    with schemas.empty() as make:
+        yield make
 
 
 @pytest.fixture(scope="module")
-def new_lasting_schema(postgres_server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
+def new_lasting_schema(schemas: Schemas) -> Iterator[Callable[[], str]]:
     """The same, dropped after the last test of the file: for what takes long to set up and is only read."""
-    yield from _schemas(postgres_server, admin)
+    with schemas.empty() as make:
+        yield make
 
 
 @pytest.fixture
@@ -112,9 +111,10 @@ def empty_postgres_url(new_schema: Callable[[], str]) -> str:
 
 
 @pytest.fixture
-def postgres_url(new_schema: Callable[[], str]) -> str:
+def postgres_url(schemas: Schemas) -> Iterator[str]:
     """A PostgreSQL database with jobctl's schema."""
-    return _migrated(new_schema())
+    with schemas.migrated() as url:
+        yield url
 
 
 @pytest.fixture
@@ -124,9 +124,9 @@ def empty_sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def sqlite_url(empty_sqlite_url: str) -> str:
+def sqlite_url(run_folder: Path, tmp_path: Path) -> str:
     """An SQLite file with jobctl's schema."""
-    return _migrated(empty_sqlite_url)
+    return copy_migrated(run_folder, tmp_path / "jobctl.db")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -139,13 +139,6 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def empty_database_url(request: pytest.FixtureRequest) -> str:
     """A database without any table, of each kind."""
     return request.getfixturevalue("empty_sqlite_url" if request.param == "sqlite" else "empty_postgres_url")
-
-
-def _migrated(url: str) -> str:
-    store = open_store(url)
-    migrate(store)
-    store.close()
-    return url
 
 
 @pytest.fixture
