@@ -276,6 +276,7 @@ def _unit(text: str) -> str:
     return f"""(
         cd {shlex.quote(found["WorkingDirectory"])}
         export {shlex.quote(found["Environment"])}
+        : > unit.log
         {found["ExecStart"]} 2> unit.log &
         until grep -q worker_started unit.log; do kill -0 $! || exit 1; sleep 0.02; done
         kill -TERM $!

@@ -75,11 +75,13 @@ def shim(path, arguments):
     """Be a process of jobctl for those who started this one: with its streams, signals and end."""
     process = Forked(path, arguments, env=os.environ, cwd=os.getcwd(), streams=[0, 1, 2])  # noqa: PTH109 - pathlib takes long
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda came, _: process.send_signal(came))
+        signal.signal(number, lambda came, _: os.kill(process.pid, came))
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # the other ends of pipes shall see when the process has closed them
         os.dup2(nowhere, stream)
     code = process.wait()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
@@ -94,8 +96,9 @@ class Server:
 
     def __init__(self, path):
         self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(path)
+        self._listening.bind(f"{path}.new")
         self._listening.listen(64)
+        os.rename(f"{path}.new", path)  # noqa: PTH104 - who sees it can connect
         self._woken, waking = os.pipe()
         os.set_blocking(waking, False)
         self._waking = waking
