@@ -91,7 +91,7 @@ def test_transcript(jobctl: Callable[..., Result], temporary: Path, postgres_ser
     """On PostgreSQL, without a terminal: what is shown is plain, and nothing of the user's is touched or left behind."""
     (workplace / "jobctl.toml").write_text('processors = ["no-such-module"]\nnonsense = 1\n')
     selected = ["--database", postgres_server]
-    result = jobctl("demo", *selected, env={"JOBCTL_DATABASE": "sqlite:///untouched.db"})
+    result = jobctl("demo", *selected, env={"JOBCTL_DATABASE": "sqlite:///untouched.db"}, within=110)
     assert (result.code, result.err) == (0, "")
     assert "\x1b" not in result.out
     check_transcript(result.lines)
