@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from jobctl.errors import UsageError
+from jobctl.passwords import without_password
 
 In = TypeVar("In")
 
@@ -300,8 +301,8 @@ class ChainDetail:
 
 
 def describe_error(error: BaseException, *, render: Callable[[BaseException], str]) -> str:
-    """The text that is kept of an error: rendered, without NUL, the last MAX_ERROR_LENGTH characters."""
-    text = render(error).strip().replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    """The text that is kept of an error: rendered, without passwords and NUL, the last MAX_ERROR_LENGTH characters."""
+    text = without_password(render(error)).strip().replace("\x00", "\N{REPLACEMENT CHARACTER}")
     text = text.encode("utf-8", "backslashreplace").decode("utf-8")
     return text[-MAX_ERROR_LENGTH:]
 

@@ -19,7 +19,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from jobctl.attempt import Attempt
-from jobctl.errors import TryAgainError
+from jobctl.errors import LockTimeoutError, TryAgainError
 from jobctl.events import Event, Told
 from jobctl.handling import Ended, Handling
 from jobctl.ids import new_id
@@ -133,6 +133,7 @@ class Worker:
         Safe to call from a signal handler and from any thread.
         """
         self._stops += 1
+        self._store.hurried = True
         self._inbox.put(None)
 
     def run(self) -> None:
@@ -151,6 +152,7 @@ class Worker:
             self._loop()
             self._shut_down()
         finally:
+            self._store.hurried = False
             watcher.close()
             self._keeper.close()
             self._tally.close()
@@ -420,6 +422,8 @@ class Worker:
         self._inbox.put(None)
 
     def _database_failed(self, error: TryAgainError) -> None:
+        if self._stops and isinstance(error, LockTimeoutError):
+            return  # it gave up soon because it stops
         if self._failures == 0:
             self._say(Told.DATABASE_LOST, detail=str(error))
         deadline = time.monotonic() + RETRY_SECONDS[min(self._failures, len(RETRY_SECONDS) - 1)]

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
-from urllib.parse import quote
+from tempfile import TemporaryFile
+from typing import Any
 
+import prepared as prepared_module
 import psycopg
 import pytest
+from databases import Schemas, copy_migrated, forget_the_disk
 from postgres_server import ServerRun, server_url
+from prepared import Forked
 from psycopg import sql
-from support import Result, Running, jobctl_command
+from support import Result, Running, eventually, jobctl_command
 
 import jobctl as package
 from jobctl import Client
-from jobctl.storage.migrate import migrate
 from jobctl.storage.open import open_store
 from jobctl.storage.store import Store
 
@@ -28,6 +33,7 @@ FOLDER = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the place of the server, in the one process that lasts as long as the run."""
+    forget_the_disk()
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
         config.stash[FOLDER] = Path(worker_input["server_folder"])
@@ -53,13 +59,19 @@ def pytest_configure_node(node) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(request: pytest.FixtureRequest) -> Iterator[str]:
+def run_folder(request: pytest.FixtureRequest) -> Path:
+    """The folder that all processes of this run of the tests share."""
+    return request.config.stash[FOLDER]
+
+
+@pytest.fixture(scope="session")
+def postgres_server(run_folder: Path) -> Iterator[str]:
     """The URL of a database for this process alone, or of what JOBCTL_TEST_DATABASE names."""
     given = os.environ.get("JOBCTL_TEST_DATABASE")
     if given:
         yield given
         return
-    url = server_url(request.config.stash[FOLDER])
+    url = server_url(run_folder)
     # a database for each process: notifications and locks on names reach all of a database
     name = f"tests_{uuid.uuid4().hex[:12]}"
     with psycopg.connect(url, autocommit=True) as conn:
@@ -78,31 +90,24 @@ def admin(postgres_server: str) -> Iterator[psycopg.Connection]:
         yield conn
 
 
-def _schemas(server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
-    made: list[sql.Identifier] = []
-
-    def make() -> str:
-        name = f"t_{uuid.uuid4().hex[:12]}"
-        made.append(sql.Identifier(name))
-        admin.execute(sql.SQL("CREATE SCHEMA {}").format(made[-1]))
-        separator = "&" if "?" in server else "?"
-        return f"{server}{separator}options={quote(f'-csearch_path={name}', safe='')}"
-
-    yield make
-    for each in made:
-        admin.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(each))
+@pytest.fixture(scope="session")
+def schemas(postgres_server: str, admin: psycopg.Connection) -> Schemas:
+    """The schemas of this process's tests."""
+    return Schemas(postgres_server, admin)
 
 
 @pytest.fixture
-def new_schema(postgres_server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
+def new_schema(schemas: Schemas) -> Iterator[Callable[[], str]]:
     """Makes URLs of fresh, empty schemas, which are dropped after the test."""
-    yield from _schemas(postgres_server, admin)
+    with schemas.empty() as make:
+        yield make
 
 
 @pytest.fixture(scope="module")
-def new_lasting_schema(postgres_server: str, admin: psycopg.Connection) -> Iterator[Callable[[], str]]:
+def new_lasting_schema(schemas: Schemas) -> Iterator[Callable[[], str]]:
     """The same, dropped after the last test of the file: for what takes long to set up and is only read."""
-    yield from _schemas(postgres_server, admin)
+    with schemas.empty() as make:
+        yield make
 
 
 @pytest.fixture
@@ -112,9 +117,10 @@ def empty_postgres_url(new_schema: Callable[[], str]) -> str:
 
 
 @pytest.fixture
-def postgres_url(new_schema: Callable[[], str]) -> str:
+def postgres_url(schemas: Schemas) -> Iterator[str]:
     """A PostgreSQL database with jobctl's schema."""
-    return _migrated(new_schema())
+    with schemas.migrated() as url:
+        yield url
 
 
 @pytest.fixture
@@ -124,9 +130,9 @@ def empty_sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def sqlite_url(empty_sqlite_url: str) -> str:
+def sqlite_url(run_folder: Path, tmp_path: Path) -> str:
     """An SQLite file with jobctl's schema."""
-    return _migrated(empty_sqlite_url)
+    return copy_migrated(run_folder, tmp_path / "jobctl.db")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -139,13 +145,6 @@ def database_url(request: pytest.FixtureRequest) -> str:
 def empty_database_url(request: pytest.FixtureRequest) -> str:
     """A database without any table, of each kind."""
     return request.getfixturevalue("empty_sqlite_url" if request.param == "sqlite" else "empty_postgres_url")
-
-
-def _migrated(url: str) -> str:
-    store = open_store(url)
-    migrate(store)
-    store.close()
-    return url
 
 
 @pytest.fixture
@@ -179,6 +178,38 @@ def open_client() -> Iterator[Callable[[str], Client]]:
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session")
+def prepared_socket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where processes of jobctl are to be had quickly: see prepared.py."""
+    path = f"{tmp_path_factory.mktemp('prepared')}/socket"
+    server = subprocess.Popen(
+        [sys.executable, prepared_module.__file__, "server", path],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(package.__file__).parents[1])},
+        start_new_session=True,  # an interrupt from the keyboard is for the tests
+    )
+    with server:
+        eventually(Path(path).exists, what="the server of prepared processes is there")
+        yield path
+
+
+@pytest.fixture(scope="session")
+def prepared(prepared_socket: str) -> Callable[..., Forked]:
+    """Starts a process of jobctl with these streams, which are files or their numbers."""
+
+    def start(*args: object, env: Mapping[str, str], cwd: Path, stdin: Any, stdout: Any, stderr: Any) -> Forked:
+        streams = [each if isinstance(each, int) else each.fileno() for each in (stdin, stdout, stderr)]
+        return Forked(prepared_socket, args, env=env, cwd=cwd, streams=streams)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def prepared_command(prepared_socket: str) -> list[str]:
+    """A command line that stands for jobctl in shells, and begins as quickly."""
+    return [sys.executable, "-IS", prepared_module.__file__, "shim", prepared_socket]
+
+
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """The environment of a user who has set nothing up, at home in a folder of the test's."""
@@ -209,6 +240,10 @@ def workplace(tmp_path: Path) -> Path:
     return folder
 
 
+STARTING = ("PYTHON", "LC_", "LANG")
+"""What begins so in an environment is heeded by Python when it starts, and not afterwards."""
+
+
 def _with_database(
     request: pytest.FixtureRequest, environment: Mapping[str, str], changes: Mapping[str, str | None] | None
 ) -> dict[str, str]:
@@ -227,7 +262,9 @@ def _with_database(
 
 
 @pytest.fixture
-def jobctl(request: pytest.FixtureRequest, environment: dict[str, str], workplace: Path) -> Callable[..., Result]:
+def jobctl(
+    request: pytest.FixtureRequest, environment: dict[str, str], workplace: Path, prepared: Callable[..., Forked]
+) -> Callable[..., Result]:
     """Runs the command to its end: ``jobctl("start", "greet", stdin=…, env={…}).code``, ``.out``, ``.err``, ``.json``.
 
     JOBCTL_DATABASE is the test's database, if it asks for one.
@@ -235,30 +272,43 @@ def jobctl(request: pytest.FixtureRequest, environment: dict[str, str], workplac
 
     def run(
         *args: object,
-        stdin: str | None = None,
+        stdin: str = "",
         env: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
         within: float = 60.0,
     ) -> Result:
-        done = subprocess.run(
-            jobctl_command(*args),
-            input=stdin if stdin is not None else "",
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            env=_with_database(request, environment, env),
-            cwd=cwd or workplace,
-            timeout=within,
-            check=False,
-        )
-        return Result(done.returncode, done.stdout, done.stderr)
+        anew = any(name.startswith(STARTING) for name in env or ())
+        begin = partial(subprocess.Popen, jobctl_command(*args)) if anew else partial(prepared, *args)
+        with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
+            given.write(stdin.encode())
+            given.seek(0)
+            process = begin(
+                env=_with_database(request, environment, env),
+                cwd=cwd or workplace,
+                stdin=given,
+                stdout=out,
+                stderr=err,
+            )
+            try:
+                code = process.wait(within)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                raise
+            out.seek(0)
+            err.seek(0)
+            return Result(code, out.read().decode(), err.read().decode())
 
     return run
 
 
 @pytest.fixture
 def spawn(
-    request: pytest.FixtureRequest, environment: dict[str, str], workplace: Path, tmp_path: Path
+    request: pytest.FixtureRequest,
+    environment: dict[str, str],
+    workplace: Path,
+    tmp_path: Path,
+    prepared: Callable[..., Forked],
 ) -> Iterator[Callable[..., Running]]:
     """Starts the command and lets it run: ``spawn("worker", …)``; killed after the test if it runs still.
 
@@ -273,14 +323,13 @@ def spawn(
         cwd: Path | None = None,
         python: bool = False,
     ) -> Running:
-        process = Running(
-            [sys.executable, *map(str, args)] if python else jobctl_command(*args),
-            env=_with_database(request, environment, env),
-            cwd=cwd or workplace,
-            files=tmp_path / f"process-{next(numbers)}",
-        )
-        started.append(process)
-        return process
+        place = {"env": _with_database(request, environment, env), "cwd": cwd or workplace}
+        if python:
+            begin = partial(subprocess.Popen, [sys.executable, *map(str, args)], **place, start_new_session=True)
+        else:
+            begin = partial(prepared, *args, **place)
+        started.append(Running(begin, tmp_path / f"process-{next(numbers)}"))
+        return started[-1]
 
     yield start
     for each in started:

@@ -192,13 +192,23 @@ def _refuse_inline(text: str, commands: Sequence[Command]) -> None:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-def run(todo: Sequence[Step], folder: Path, environment: Mapping[str, str], database: str) -> list[Ran | None]:
-    """Run all steps in one shell on a terminal; what is not run, a file or set-up, has None."""
+def run(
+    todo: Sequence[Step],
+    folder: Path,
+    environment: Mapping[str, str],
+    database: str,
+    *,
+    jobctl: Sequence[str] = (sys.executable, "-m", "jobctl"),
+) -> list[Ran | None]:
+    """Run all steps in one shell on a terminal; what is not run, a file or set-up, has None.
+
+    ``jobctl`` is the command line that stands for it.
+    """
     place, work = folder / "place", folder / "work"
     for each in (place, work):
         each.mkdir()
-    for name, call in (("jobctl", "-m jobctl "), ("python", "")):
-        _write_script(place / name, f'exec {shlex.quote(sys.executable)} {call}"$@"', counted=name == "jobctl")
+    for name, line in (("jobctl", jobctl), ("python", (sys.executable,))):
+        _write_script(place / name, f'exec {shlex.join(line)} "$@"', counted=name == "jobctl")
     script = ["unset OLDPWD"]
     for number, step in enumerate(todo):
         if isinstance(step, File):
@@ -266,6 +276,7 @@ def _unit(text: str) -> str:
     return f"""(
         cd {shlex.quote(found["WorkingDirectory"])}
         export {shlex.quote(found["Environment"])}
+        : > unit.log
         {found["ExecStart"]} 2> unit.log &
         until grep -q worker_started unit.log; do kill -0 $! || exit 1; sleep 0.02; done
         kill -TERM $!

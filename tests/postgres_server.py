@@ -58,7 +58,8 @@ def server_url(folder: Path) -> str:
 
 
 def _start_keeper(folder: Path) -> None:
-    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "PYTHONWARNINGS": "default"}
+    # a server has the time zone that it is made in, and the test that needs it first may be elsewhere
+    environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder), "PYTHONWARNINGS": "default", "TZ": "UTC"}
     with (folder / "keeper.log").open("w") as log:
         keeper = subprocess.Popen(
             [sys.executable, __file__, str(folder)],

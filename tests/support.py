@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
@@ -105,12 +105,11 @@ class Result:
 class Running:
     """A process that runs on while the test goes on; its output goes to files, so that it never blocks."""
 
-    def __init__(self, command: Sequence[str], *, env: Mapping[str, str], cwd: Path, files: Path) -> None:
+    def __init__(self, start: Callable[..., Any], files: Path) -> None:
+        """Start it: ``start(stdin=…, stdout=…, stderr=…)`` returns what subprocess.Popen would."""
         self._out, self._err = files.with_suffix(".out"), files.with_suffix(".err")
-        with self._out.open("wb") as out, self._err.open("wb") as err:
-            self._popen = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=env, cwd=cwd, start_new_session=True
-            )
+        with self._out.open("wb") as out, self._err.open("wb") as err, Path(os.devnull).open("rb") as nothing:
+            self._popen = start(stdin=nothing, stdout=out, stderr=err)
         self.pid = self._popen.pid
 
     @property

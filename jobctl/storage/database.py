@@ -47,6 +47,8 @@ class Database(ABC):
         _guard_commits(engine)
         self.label = label
         """The database's URL without its password, for people."""
+        self.hurried = False
+        """Whether who waits for the only lock of a file gives up soon: a process that stops shall not wait long."""
 
     # --- connections ---------------------------------------------------------------------------------------------
 

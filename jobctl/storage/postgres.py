@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import socket
 import time
@@ -41,6 +42,8 @@ from jobctl.storage.tables import current, metadata
 
 CONNECT_TIMEOUT = 10
 """Seconds that a connection may take, unless the URL or PGCONNECT_TIMEOUT says."""
+
+logging.getLogger("psycopg").addHandler(logging.NullHandler())  # who set up no logging gets no lines of its on stderr
 
 MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import leasing
@@ -43,6 +43,12 @@ from jobctl.storage.tables import current, job
 
 BUSY_TIMEOUT = 10.0
 """Seconds that a writer waits for another."""
+
+HURRIED_TIMEOUT = 0.25
+"""The same for who is in a hurry."""
+
+ONE_WAIT = 0.1
+"""Seconds that a writer waits within SQLite, where it hears no signal: so it waits again and again."""
 
 LOOK_EVERY = 0.001
 """Seconds between two looks at data_version, which costs a few microseconds: no system call in WAL mode."""
@@ -115,7 +121,7 @@ class SqliteStore(Store):
             creator=self._connect,
             poolclass=NullPool,  # a pool would hand connections from thread to thread
         )
-        event.listen(engine, "begin", _begin)
+        event.listen(engine, "begin", self._begin)
         super().__init__(engine, f"sqlite:///{path}")
 
     def _connect(self) -> sqlite3.Connection:
@@ -132,6 +138,26 @@ class SqliteStore(Store):
             conn.close()
             raise
         return conn
+
+    def _begin(self, conn: Connection) -> None:
+        """Take the write lock at once: a reader that becomes a writer midway could only fail."""
+        if conn.get_execution_options().get("jobctl_read_only", False):
+            conn.exec_driver_sql("BEGIN")
+            return
+        driver = conn.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+        began = time.monotonic()
+        driver.execute(f"PRAGMA busy_timeout = {ONE_WAIT * 1000:.0f}")
+        while True:
+            try:
+                conn.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                patience = HURRIED_TIMEOUT if self.hurried else BUSY_TIMEOUT
+                if not _is_busy(error.orig) or time.monotonic() - began > patience:
+                    raise
+            else:
+                break
+        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
 
     def translate(self, error: Exception) -> JobctlError | None:
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -264,12 +290,6 @@ def _compiled(statement: Executable) -> tuple[str, dict[str, Any], Sequence[str]
     return str(compiled), compiled.params, compiled.positiontup
 
 
-def _begin(conn: Connection) -> None:
-    """Take the write lock at once: a reader that becomes a writer midway could only fail."""
-    read_only = conn.get_execution_options().get("jobctl_read_only", False)
-    conn.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
-
-
 def _use_wal(conn: sqlite3.Connection) -> None:
     """Set the journal mode, which lasts; SQLite does not wait by itself while another process sets it too."""
     deadline = time.monotonic() + BUSY_TIMEOUT
@@ -278,12 +298,16 @@ def _use_wal(conn: sqlite3.Connection) -> None:
             if conn.execute("PRAGMA journal_mode").fetchone() != ("wal",):
                 conn.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            busy = error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-            if not busy or time.monotonic() > deadline:
+            if not _is_busy(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
         else:
             return
+
+
+def _is_busy(error: BaseException | None) -> bool:
+    """Whether somebody else holds what is needed."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 class _FileWatch:

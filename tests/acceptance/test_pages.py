@@ -21,10 +21,12 @@ def files(todo) -> list[File]:
 
 
 @each_page
-def test_commands_print_what_is_shown(page: Path, tmp_path: Path, environment: dict[str, str], empty_postgres_url: str):
+def test_commands_print_what_is_shown(
+    page: Path, tmp_path: Path, environment: dict[str, str], empty_postgres_url: str, prepared_command: list[str]
+):
     """Run in order in a clean folder, every command succeeds, calls jobctl, and prints what the page shows."""
     todo = steps(page.read_text(encoding="utf-8"))
-    results = run(todo, tmp_path, environment, empty_postgres_url)
+    results = run(todo, tmp_path, environment, empty_postgres_url, jobctl=prepared_command)
     ours, theirs = Masked(), Masked()
     called = {each.name: 0 for each in files(todo) if each.kind == "bash"}
     for step, result in zip(todo, results, strict=True):

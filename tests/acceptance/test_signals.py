@@ -147,6 +147,28 @@ def test_worker_gives_up(
     assert effects(client) == {}
 
 
+@pytest.mark.usefixtures("handlers")
+def test_worker_stops_while_the_file_is_held(
+    sqlite_url: str, open_client: Callable[[str], Client], spawn: Callable[..., Running], workplace: Path
+):
+    """On SQLite a handler's transaction has the whole file: a worker heeds its signals all the same, and at once."""
+    client = open_client(sqlite_url)
+    make_effects(client)
+    chain = client.start("atomic").id
+    client.start("plain")
+    worker = spawn("worker", "--processors", "handlers", "--lease", "500ms", "--log-format", "json", "--poll", "50ms")
+    appear([workplace / "atomic.reached"], worker)
+    worker.send(signal.SIGTERM)
+    eventually(lambda: events(worker, "worker_stopping"), within=4, what="the worker says that it stops")
+    assert worker.send(signal.SIGTERM).wait(within=8).code == 143
+    assert effects(client) == {}
+    assert events(worker, "database_lost") == []
+    (workplace / "atomic.open").touch()
+    spawn("worker", "--processors", "handlers", "--types", "atomic")
+    assert client.wait([chain], timeout="30s")[chain].status is Status.COMPLETED
+    assert effects(client) == {(chain, "atomic"): 1}
+
+
 # --- who waits -------------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ import os
 import pty
 import select
 import struct
-import subprocess
 import sys
 import termios
 import time
@@ -15,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from support import Result, jobctl_command
+from prepared import Forked
+from support import Result
 
 from jobctl.cli.main import run
 
@@ -63,18 +63,21 @@ def call(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result
 
 
 @pytest.fixture
-def on_terminal(environment: dict[str, str], sqlite_url: str) -> Callable[..., str]:
+def on_terminal(
+    environment: dict[str, str], sqlite_url: str, workplace: Path, prepared: Callable[..., Forked]
+) -> Callable[..., str]:
     """Runs a command on a terminal of so many columns; returns what it shows."""
 
     def run(*args: str, columns: int = 80, env: Mapping[str, str] | None = None) -> str:
         ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        process = subprocess.Popen(
-            jobctl_command(*args),
+        process = prepared(
+            *args,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
             env={**environment, "JOBCTL_DATABASE": sqlite_url, "TERM": "xterm-256color", **(env or {})},
+            cwd=workplace,
         )
         os.close(theirs)
         shown = b""

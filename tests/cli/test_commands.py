@@ -203,6 +203,15 @@ def test_any_locale(jobctl: Callable[..., Result]):
     assert jobctl("show", chain, "--json", env=plain).json["chain"]["input"] == "ä ✓"
 
 
+@pytest.mark.usefixtures("postgres_url")
+def test_any_time_zone_of_the_server(jobctl: Callable[..., Result]):
+    """A time zone of the server's that Python does not know changes no time and makes no noise."""
+    chain = jobctl("start", "a", "--at", "2099-01-31T15:00:00Z").out.strip()
+    shown = jobctl("show", chain, "--json", env={"PGTZ": "<+02>-02"})
+    assert (shown.code, shown.err) == (0, "")
+    assert shown.json["chain"]["scheduled_at"] == "2099-01-31T15:00:00Z"
+
+
 def test_start_imports(sqlite_url: str, environment: dict[str, str]):
     """Help needs neither database nor tables, and SQLite not PostgreSQL's driver: that keeps commands quick."""
     script = (

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +15,16 @@ from jobctl.cli import demo, stage
 from jobctl.cli.main import run
 from jobctl.cli.stories import STORIES, Logged, Story
 
+DOCUMENTS = Path(__file__).parents[2] / "docs" / "json.md"
 SILENT = Story("silent", "Silent", "Says nothing.", ("jobctl start a", Logged("started")), (), None)
 
 
 @pytest.fixture
-def play(here: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
-    """Plays the demo in this process, without a database named."""
+def play(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, prepared_command: list[str]
+) -> Callable[..., Result]:
+    """Plays the demo in this process, without a database named, with command lines that begin quickly."""
+    monkeypatch.setattr(stage, "_process", lambda line: [*prepared_command, *shlex.split(line)[1:]])
 
     def play_it(*options: str) -> Result:
         code = run(["demo", *options])
@@ -39,6 +45,23 @@ def test_not_as_told(play: Callable[..., Result], monkeypatch: pytest.MonkeyPatc
     error = json.loads(result.err)["error"]
     assert (result.code, error["kind"], error["id"]) == (8, "unsuccessful", story["id"])
     assert error["message"] == f"story 1 (Left alone) did not end as told: {wrong}"
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_document(play: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, request, kind: str):
+    """--json prints one document with exactly the fields that are written down: who settled what, and the outputs."""
+    monkeypatch.setattr(demo, "STORIES", tuple(each for each in STORIES if each.name == "rejected"))
+    selected = ["--database", request.getfixturevalue("postgres_server")] if kind == "postgresql" else []
+    result = play("--json", *selected)
+    assert (result.code, result.err) == (0, "")
+    document = result.json
+    (story,) = document["stories"]
+    tables = DOCUMENTS.read_text(encoding="utf-8").partition("## Demo\n")[2].partition("\n## ")[0].split("### Story")
+    for each, table in zip((document, story), tables, strict=True):
+        assert list(each) == re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert (document["database"], document["worker"], document["passed"]) == (kind, "demo-worker", True)
+    assert (story["name"], story["completed_by"], story["output"]) == ("rejected", [None], {"rejected": True})
+    assert (story["status"], story["passed"], story["wrong"]) == ("completed", True, None)
 
 
 def test_broken_off(play: Callable[..., Result], monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import threading
 import time
@@ -259,3 +261,27 @@ def test_file_is_made_with_its_folders(tmp_path, open_client):
     """A file in folders that do not exist yet is made with them."""
     client = open_client(f"sqlite:///{tmp_path / 'some' / 'where' / 'jobctl.db'}")
     assert eventually(lambda: client.start("a")).status is Status.READY
+
+
+def test_a_writer_that_waits_hears_signals(first, second):
+    """Who waits for the file is interrupted at once, not when the wait is over."""
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    try:
+        with first.transaction():
+            begun = time.monotonic()
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+            with pytest.raises(KeyboardInterrupt), second.transaction():
+                raise AssertionError("the file is held")
+        assert time.monotonic() - begun < module.BUSY_TIMEOUT / 2
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_who_is_in_a_hurry_gives_up_soon(first, second):
+    """A process that stops does not wait its ten seconds for a file that is held, even if it waits already."""
+    with first.transaction():
+        begun = time.monotonic()
+        threading.Timer(0.1, setattr, (second, "hurried", True)).start()
+        with pytest.raises(LockTimeoutError), second.transaction():
+            raise AssertionError("the file is held")
+    assert time.monotonic() - begun < module.BUSY_TIMEOUT / 2

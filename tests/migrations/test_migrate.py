@@ -19,14 +19,6 @@ from jobctl.storage.tables import migration
 
 AT_ONCE = 20
 
-FIRST_USE = """
-import sys
-from jobctl import Client
-
-with Client(sys.argv[1]) as client:
-    print(client.start("a", {"n": 1}).id)
-"""
-
 
 @pytest.fixture
 def empty(empty_database_url):
@@ -118,18 +110,14 @@ def test_migrate_waits_for_another(empty_postgres_url):
     other.close()
 
 
-def test_concurrent_first_uses_of_a_file(empty_sqlite_url, spawn):
-    """Twenty processes that use a new SQLite file for the first time at once all succeed, and set it up once."""
-    running = [spawn("-c", FIRST_USE, empty_sqlite_url, python=True) for _ in range(AT_ONCE)]
-    started = []
-    for each in running:
-        done = each.wait(60)
-        assert done.code == 0, done.err
-        started += done.lines
-    with Client(empty_sqlite_url) as client:
-        assert {each.id for each in client.list_chains().items} == set(started)
-        assert len(started) == AT_ONCE
-        assert versions(client.store) == [each.version for each in migrations("sqlite")]
+def test_concurrent_first_uses_of_a_file(empty_sqlite_url, open_client):
+    """Twenty clients that use a new SQLite file for the first time at once all succeed, and set it up once."""
+    running = [InThread(lambda: open_client(empty_sqlite_url).start("a").id) for _ in range(AT_ONCE)]
+    started = {each.result(within=60) for each in running}
+    client = open_client(empty_sqlite_url)
+    assert {each.id for each in client.list_chains().items} == started
+    assert len(started) == AT_ONCE
+    assert versions(client.store) == [each.version for each in migrations("sqlite")]
 
 
 def test_sqlite_sets_itself_up(empty_sqlite_url):

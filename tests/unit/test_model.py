@@ -126,6 +126,12 @@ def test_kept_error_can_be_stored():
     assert trace == "ValueError: boom"
 
 
+def test_kept_error_has_no_password():
+    """A handler's error may quote the URL that it failed with: its password is neither kept nor shown."""
+    text = describe_error(OSError("no postgresql://u:geheim@h/x, nor 'host=h password=geheim'"), render=str)
+    assert text == "no postgresql://u:***@h/x, nor 'host=h password=***'"
+
+
 def test_utc_keeps_the_instant():
     """Utc changes the zone of a time, not the instant."""
     local = datetime(2030, 1, 1, 2, tzinfo=timezone(timedelta(hours=2)))

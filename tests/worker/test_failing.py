@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from unreliable import break_connection
 from worker.workshop import INSERT, STAGED, TRANSACTIONAL, Hook, Workshop, last_place, make
 
-from jobctl import Backoff, Job, Processor, Status, continue_with, processor
+from jobctl import Backoff, Job, Processor, Status, continue_with, handling, processor
 from jobctl import fail as give_up
 from jobctl.events import Event, Told
+from jobctl.model import Schedule
 from jobctl.registry import load_modules
 
 PLACES = [
@@ -179,8 +180,9 @@ def test_a_task_that_ends_programs(shop: Workshop):
 
 
 @pytest.mark.parametrize(("mode", "place"), IN_TRANSACTION)
-def test_a_lost_connection_under_sql(shop: Workshop, mode: str, place: str):
+def test_a_lost_connection_under_sql(shop: Workshop, mode: str, place: str, monkeypatch: pytest.MonkeyPatch):
     """A connection that breaks under a handler's SQL is not the handler's error: no attempt, no backoff, no effect."""
+    monkeypatch.setattr(handling, "SOON", Schedule.of("20ms"))
     breaks = iter([True])
 
     def break_once(conn: sa.Connection, _job: Job[Any]) -> None:
