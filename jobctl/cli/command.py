@@ -20,6 +20,7 @@ P = ParamSpec("P")
 _COMMON = {
     "database": options.Database,
     "config": options.Config,
+    "profile": options.Profile,
     "no_color": options.NoColor,
     "debug": options.Debug,
     "quiet": options.Quiet,
@@ -35,12 +36,14 @@ class Command:
         section: Under which heading the help lists it.
         examples: Command lines, each with what it does.
         function: What typer calls.
+        changes: Whether it changes data.
     """
 
     name: str
     section: str
     examples: Sequence[tuple[str, str]]
     function: Callable[..., None]
+    changes: bool
 
     def add_to(self, app: typer.Typer) -> None:
         """Add it."""
@@ -49,7 +52,7 @@ class Command:
 
 
 def command(
-    name: str, *, section: str, examples: Sequence[tuple[str, str]]
+    name: str, *, section: str, examples: Sequence[tuple[str, str]], changes: bool = False
 ) -> Callable[[Callable[Concatenate[Run, P], None]], Command]:
     """Make a function a command; it gets a Run, made of the options of every command, and its own options.
 
@@ -57,13 +60,16 @@ def command(
         name: The command's name.
         section: Under which heading the help lists it.
         examples: Command lines, each with what it does.
+        changes: Whether it changes data: then it says on stderr which database it acts on.
     """
 
     def decorate(function: Callable[Concatenate[Run, P], None]) -> Command:
         def with_run(context: typer.Context, given: Common, **values: Any) -> None:
-            function(Run(given.over(context.obj or Common())), **values)  # type: ignore[call-arg]
+            json = bool(values.get("json") or values.get("jsonl"))
+            run = Run(given.over(context.obj or Common()), changes=changes, json=json)
+            function(run, **values)  # type: ignore[call-arg]
 
-        return Command(name, section, examples, with_common(with_run, like=function))
+        return Command(name, section, examples, with_common(with_run, like=function), changes)
 
     return decorate
 

@@ -23,6 +23,7 @@ from jobctl.errors import UsageError
         ("jobctl complete $id --output '{\"rejected\": true}' --note 'too late'", ""),
         ("jobctl complete $id --expect await-approval --continue process-request", ""),
     ),
+    changes=True,
 )
 def complete(
     run: Run,

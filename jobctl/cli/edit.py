@@ -20,6 +20,7 @@ from jobctl.model import Job
     "trigger",
     section="Work",
     examples=(("jobctl trigger $id", "does not wait for its time any longer"),),
+    changes=True,
 )
 def trigger(run: Run, ids: Ids, actor: Actor = None, note: Note = None, json: Json = False) -> None:
     """Have scheduled jobs run now, in the order given.
@@ -41,6 +42,7 @@ def trigger(run: Run, ids: Ids, actor: Actor = None, note: Note = None, json: Js
         ("jobctl reschedule $id --after 2h", ""),
         ("jobctl reschedule $id --at 2030-01-31T17:00 --priority 10", ""),
     ),
+    changes=True,
 )
 def reschedule(
     run: Run,
@@ -77,6 +79,7 @@ def reschedule(
         ("jobctl delete $id", ""),
         ("jobctl delete $id --cascade --note 'started by mistake'", "with what it waits for"),
     ),
+    changes=True,
 )
 def delete(
     run: Run,

@@ -105,8 +105,14 @@ class Log:
                 told = self._told.get()
 
 
-def json_line(event: Event, instant: datetime) -> str:
-    """An event as a JSON object, as docs/json.md says."""
+def json_line(event: Event, instant: datetime, *, database: str | None = None) -> str:
+    """An event as a JSON object, as docs/json.md says.
+
+    Args:
+        event: The event.
+        instant: When it happened.
+        database: Where the worker works, for people; said once, when it starts.
+    """
     line = {
         "time": iso(instant),
         "event": event.told.value,
@@ -117,6 +123,7 @@ def json_line(event: Event, instant: datetime) -> str:
         "attempt": event.attempt,
         "seconds": None if event.seconds is None else round(event.seconds, 6),
         "detail": event.detail,
+        "database": database if event.told is Told.WORKER_STARTED else None,
     }
     return json.dumps(line, ensure_ascii=False)
 

@@ -18,10 +18,11 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, demo, edit, listing, schema, show, start, stats, top, wait, worker
+from jobctl.cli import complete, configured, demo, edit, listing, schema, show, start, stats, top, wait, worker
 from jobctl.cli.command import Command, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
+from jobctl.cli.passwords import without_password
 from jobctl.errors import JobctlError, UsageError
 
 COMMANDS: tuple[Command, ...] = (
@@ -39,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
     top.top,
     schema.migrate,
     schema.schema,
+    configured.config,
     demo.demo,
 )
 """In the order in which the help lists them."""
@@ -47,8 +49,6 @@ _EXAMPLES = """\
 id=$(jobctl start await-approval --input '{"requestId": "123"}' --after 2h)
 jobctl worker --processors mymod
 jobctl complete $id --continue process-request"""
-
-_PASSWORD = re.compile(r"(://[^\s/:@'\"]*):[^\s'\"]*@|(\bpassword=)('[^']*'|[^\s&'\"]+)", re.IGNORECASE)
 
 
 class Terminated(BaseException):
@@ -191,11 +191,6 @@ def _usage_message(error: TyperException) -> str:
 def one_line(text: str) -> str:
     """The text on one line, without a password."""
     return without_password(" ".join(text.split()))
-
-
-def without_password(text: str) -> str:
-    """The text with the passwords of URLs and of connection strings starred out."""
-    return _PASSWORD.sub(lambda found: f"{found[1]}:***@" if found[1] is not None else f"{found[2]}***", text)
 
 
 def _wants_json(arguments: Sequence[str]) -> bool:

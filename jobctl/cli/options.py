@@ -17,6 +17,7 @@ class Common:
     Attributes:
         database: A URL.
         config: A configuration file.
+        profile: A profile of the configuration.
         no_color: Write no colour, on a terminal either.
         debug: Show the traceback of an error.
         quiet: Say nothing but errors.
@@ -24,6 +25,7 @@ class Common:
 
     database: str | None = None
     config: str | None = None
+    profile: str | None = None
     no_color: bool = False
     debug: bool = False
     quiet: bool = False
@@ -33,6 +35,7 @@ class Common:
         return Common(
             database=self.database if self.database is not None else before.database,
             config=self.config if self.config is not None else before.config,
+            profile=self.profile if self.profile is not None else before.profile,
             no_color=self.no_color or before.no_color,
             debug=self.debug or before.debug,
             quiet=self.quiet or before.quiet,
@@ -52,6 +55,12 @@ Config = Annotated[
     str | None,
     typer.Option(
         "--config", metavar="FILE", rich_help_panel=COMMON_PANEL, help="Read this configuration.  [$JOBCTL_CONFIG]"
+    ),
+]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile", metavar="NAME", rich_help_panel=COMMON_PANEL, help="Of the configuration.  [$JOBCTL_PROFILE]"
     ),
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", rich_help_panel=COMMON_PANEL, help="No colour.  [$NO_COLOR]")]
@@ -89,6 +98,10 @@ Ids = Annotated[
 ]
 Actor = Annotated[
     str | None, typer.Option("--actor", metavar="WHO", help="Who does it, for the history; else user@host.")
+]
+Confirm = Annotated[
+    str | None,
+    typer.Option("--confirm", metavar="NAME", help="The profile's name, where it is one of production."),
 ]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, for the history.")]
 

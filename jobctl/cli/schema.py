@@ -21,6 +21,7 @@ DIALECTS = ("postgresql", "sqlite")
         ("jobctl migrate --dry-run", "what it would apply"),
         ("jobctl migrate --database postgresql://app@db/app", ""),
     ),
+    changes=True,
 )
 def migrate(
     run: Run,
@@ -33,13 +34,9 @@ def migrate(
     """
     from jobctl.storage.migrate import migrate as apply
     from jobctl.storage.migrate import pending
-    from jobctl.storage.open import open_store
 
-    store = open_store(run.database)
-    try:
+    with run.store() as store:
         steps = pending(store) if dry_run else apply(store)
-    finally:
-        store.close()
     if json:
         migrations = [{"version": each.version, "name": each.name} for each in steps]
         run.json({"database": store.label, "dry_run": dry_run, "migrations": migrations})
@@ -69,11 +66,8 @@ def schema(
     if dialect is not None:
         kind = parse.one_of("--dialect", dialect, DIALECTS)
     else:
-        from jobctl.storage.open import open_store
-
-        store = open_store(run.database)
-        kind = store.dialect
-        store.close()
+        with run.store() as store:
+            kind = store.dialect
     from jobctl.storage.migrate import schema_script
 
     run.out(schema_script(kind).rstrip("\n"))

@@ -30,6 +30,7 @@ from jobctl.model import Chain, Status
         ("jobctl start report --key 2030-01 --key-scope any", "once, however often it is run"),
         ("jobctl start resize --batch images.jsonl", "a chain for each line"),
     ),
+    changes=True,
 )
 def start(
     run: Run,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support import Result
 
-from jobctl.cli.main import without_password
+from jobctl.cli.passwords import without_password
 
 UNKNOWN = "01a20b07-7164-7b4f-b861-8b723d4d825d"
 

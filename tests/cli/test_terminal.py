@@ -53,7 +53,8 @@ def test_show_and_json(call: Callable[..., Result], sqlite_url: str, on_terminal
 def test_start_on_terminal(on_terminal: Callable[..., str]):
     """On a terminal start says beside the id what it started."""
     lines = on_terminal("start", "a", "--after", "2h").splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
+    assert lines[0].startswith("on sqlite:///")
     assert any(line.startswith("started a: due 20") for line in lines)
 
 
