@@ -27,6 +27,10 @@ _COMMON = {
 }
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads stdout any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A command, to be added to an application.
@@ -67,7 +71,10 @@ def command(
         def with_run(context: typer.Context, given: Common, **values: Any) -> None:
             json = bool(values.get("json") or values.get("jsonl"))
             run = Run(given.over(context.obj or Common()), changes=changes, json=json)
-            function(run, **values)  # type: ignore[call-arg]
+            try:
+                function(run, **values)  # type: ignore[call-arg]
+            except BrokenPipeError as error:  # typer would make it exit code 1
+                raise ReaderGoneError from error
 
         return Command(name, section, examples, with_common(with_run, like=function), changes)
 

@@ -18,6 +18,7 @@ from jobctl.cli.options import (
     OfChain,
     OfJob,
     OfType,
+    OnlyIds,
     Order,
     Roots,
     Since,
@@ -68,9 +69,10 @@ def _listing(
         order: Order = "newest",
         json: Json = False,
         jsonl: JsonLines = False,
+        ids: OnlyIds = False,
     ) -> None:
-        if json and jsonl:
-            raise UsageError("--json and --jsonl exclude each other: give one of them")
+        if json + jsonl + ids > 1:
+            raise UsageError("--json, --jsonl and --ids exclude each other: give one of them")
         wanted = ListFilter(
             type_name=type_name,
             statuses=parse.statuses(status),
@@ -91,6 +93,9 @@ def _listing(
         if jsonl:
             for each in page.items:
                 run.json(document(each))
+        elif ids:
+            for each in page.items:
+                run.out(document(each)["id"])
         else:
             write_list(run, columns, page.items)
         if not page.items and run.talks_to_person:
@@ -120,7 +125,7 @@ list_ = _listing(
     _read_chains,
     (
         ("jobctl list --status failed,blocked --since 1d", ""),
-        ("jobctl list --type await-approval | cut -f 1", ""),
+        ("jobctl list --type await-approval --ids | jobctl wait - --timeout 0s", ""),
     ),
 )
 

@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 
 from jobctl import __version__
 from jobctl.cli import complete, configured, demo, edit, listing, schema, show, start, stats, top, wait, worker
-from jobctl.cli.command import Command, with_common
+from jobctl.cli.command import Command, ReaderGoneError, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
 from jobctl.cli.passwords import without_password
@@ -49,6 +49,10 @@ _EXAMPLES = """\
 id=$(jobctl start await-approval --input '{"requestId": "123"}' --after 2h)
 jobctl worker --processors mymod
 jobctl complete $id --continue process-request"""
+
+
+BROKEN_PIPE = 128 + signal.SIGPIPE
+"""How a shell sees the end of a tool whose reader went away: what it wrote was not all read."""
 
 
 class Terminated(BaseException):
@@ -141,9 +145,9 @@ def _call(arguments: Sequence[str]) -> Any:
 
 def _report(error: Exception, arguments: Sequence[str]) -> int:
     """Tell an error in one line, or as one JSON object, and give its exit code."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | ReaderGoneError):
         _abandon(sys.stdout)
-        return 1
+        return BROKEN_PIPE
     if "--debug" in arguments:
         _tell("".join(traceback.format_exception(error)).rstrip("\n"))
     code, kind, message, details = describe(error)

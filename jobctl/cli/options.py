@@ -70,6 +70,8 @@ Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=COMMON_PANEL, he
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per line.")]
 
+OnlyIds = Annotated[bool, typer.Option("--ids", help="Print the ids alone, one per line.")]
+
 Processors = Annotated[
     list[str] | None,
     typer.Option(

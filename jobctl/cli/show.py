@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +13,10 @@ import typer
 from jobctl.cli.command import command
 from jobctl.cli.documents import detail_document
 from jobctl.cli.options import Json
+from jobctl.cli.render import plain
 from jobctl.cli.run import Run, is_terminal
 from jobctl.cli.tree import chain_tree, rich_tree, text_lines
+from jobctl.errors import UsageError
 from jobctl.model import ChainDetail
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ LOOK_EVERY = 0.5
     examples=(
         ("jobctl show $id", ""),
         ("jobctl show $id --watch", "until it is closed"),
+        ("jobctl show $id --field status --field input", "a line each, for scripts"),
         ("jobctl show $id --json | python -m json.tool", ""),
     ),
 )
@@ -39,12 +42,25 @@ def show(
     watch: Annotated[
         bool, typer.Option("--watch", help="Again whenever something changes, until it is closed.")
     ] = False,
+    field: Annotated[
+        list[str] | None,
+        typer.Option("--field", metavar="PATH", help="Print this field alone: output.requestId; repeatable."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a chain with its jobs, errors and history.
 
     With --watch off a terminal, every change prints a new block, or with --json a new line.
+
+    A field of the chain, or below jobs, blockers, dependents, errors or history, is a path such as jobs.-1.type. A text
+    is printed as it is, anything else as JSON; a field that is not there is exit code 3.
     """
+    if field:
+        if watch or json:
+            raise UsageError("--field prints fields alone: leave out --watch and --json")
+        with run.client() as client:
+            _write_fields(run, client.show(id_), field)
+        return
     with run.client() as client:
         if not watch:
             _write(run, client.show(id_), json=json)
@@ -71,6 +87,16 @@ def _write(run: Run, detail: ChainDetail, *, json: bool) -> None:
         return
     for line in text_lines(tree):
         run.out(line)
+
+
+def _write_fields(run: Run, detail: ChainDetail, paths: Sequence[str]) -> None:
+    from jobctl.cli.fields import pick
+
+    document = detail_document(detail)
+    fields = {**document["chain"], **document}
+    found = [pick(fields, each, id_=f"the chain {detail.chain.id}") for each in paths]  # all of them or none
+    for each in found:
+        run.out(plain(each) if is_terminal(sys.stdout) else each)
 
 
 def _looks(client: Client, id_: str) -> Iterator[ChainDetail]:

@@ -21,28 +21,35 @@ from jobctl.model import Chain, Status
     examples=(
         ("jobctl wait $id --timeout 10m", "prints the output"),
         ("jobctl wait $first $second", "prints a line for each as it closes"),
+        ("jobctl wait --any $first $second", "the first that closes"),
+        ("jobctl list --ids --status ready | jobctl wait - --timeout 0s", ""),
     ),
 )
 def wait(
     run: Run,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The chains.")],
+    ids: Annotated[
+        list[str], typer.Argument(metavar="ID...", help="The chains; - reads ids from stdin, one per line.")
+    ],
+    any_: Annotated[bool, typer.Option("--any", help="Only until one of them is closed.")] = False,
     timeout: Timeout = None,
     json: Json = False,
 ) -> None:
     """Wait until chains are closed, and print the output as JSON.
 
-    For several chains, one line with id, type, status and output is printed for each as it closes.
-    Exit code 8 when one failed or was cancelled, 3 when one does not exist or was deleted.
+    For several chains, and for ids from stdin, one line with id, type, status and output is printed for each as it
+    closes. Exit code 8 when one failed or was cancelled, 3 when one does not exist or was deleted. With --any only what
+    closed first counts; of no ids at all there is nothing to wait for.
     """
     limit = None if timeout is None else parse.duration("--timeout", timeout)
-    several = len(set(ids)) > 1
+    wanted = parse.ids(ids)
+    several = len(wanted) > 1 or "-" in ids
 
     def tell(chain: Chain) -> None:
         run.json(outcome_document(chain))
         run.flush()
 
     with run.client() as client:
-        found = client.wait(ids, timeout=limit, on_closed=tell if several and not json else _nothing)
+        found = client.wait(wanted, any=any_, timeout=limit, on_closed=tell if several and not json else _nothing)
     if json:
         run.json({"items": [chain_document(each) for each in found.values()]})
     _require_completed(list(found.values()))

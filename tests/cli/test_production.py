@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jobctl.cli.confirm import confirm_production
 from jobctl.cli.options import Common
+from jobctl.cli.production import confirm_production
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
 
