@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, job_document
 from jobctl.cli.options import Actor, After, At, Ids, Json, Note
@@ -83,7 +83,7 @@ def reschedule(
 )
 def delete(
     run: Run,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The chains.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The chains.", autocompletion=completing.chains)],
     cascade: Annotated[
         bool, typer.Option("--cascade", help="With all chains that they wait for, and that those do.")
     ] = False,

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, configured, demo, edit, listing, schema, show, start, stats, top, wait, worker
+from jobctl.cli import complete, completion, configured, demo, edit, listing, schema, show, start, stats, top, wait, worker
 from jobctl.cli.command import Command, ReaderGoneError, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
@@ -41,6 +41,7 @@ COMMANDS: tuple[Command, ...] = (
     schema.migrate,
     schema.schema,
     configured.config,
+    completion.completion,
     demo.demo,
 )
 """In the order in which the help lists them."""
@@ -133,7 +134,7 @@ def _refuse_bytes(arguments: Sequence[str]) -> None:
 
 def _call(arguments: Sequence[str]) -> Any:
     command = typer.main.get_command(application())
-    if arguments:
+    if arguments or completion.COMPLETE_VARIABLE in os.environ:
         return command.main(args=list(arguments), prog_name="jobctl", standalone_mode=False)
     with contextlib.redirect_stdout(sys.stderr):  # nothing was asked: the help is no answer
         command.main(args=["--help"], prog_name="jobctl", standalone_mode=False)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from jobctl.cli import completing
+
 COMMON_PANEL = "Options of every command"
 
 
@@ -60,7 +62,11 @@ Config = Annotated[
 Profile = Annotated[
     str | None,
     typer.Option(
-        "--profile", metavar="NAME", rich_help_panel=COMMON_PANEL, help="Of the configuration.  [$JOBCTL_PROFILE]"
+        "--profile",
+        metavar="NAME",
+        rich_help_panel=COMMON_PANEL,
+        help="Of the configuration.  [$JOBCTL_PROFILE]",
+        autocompletion=completing.profiles,
     ),
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", rich_help_panel=COMMON_PANEL, help="No colour.  [$NO_COLOR]")]
@@ -89,14 +95,24 @@ At = Annotated[
 ]
 BlockedBy = Annotated[
     list[str] | None,
-    typer.Option("--blocked-by", metavar="CHAIN", help="Wait until this chain has completed; repeatable."),
+    typer.Option(
+        "--blocked-by",
+        metavar="CHAIN",
+        help="Wait until this chain has completed; repeatable.",
+        autocompletion=completing.chains,
+    ),
 ]
 Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="DURATION", help="Give up after so long, with exit code 124.")
 ]
 
 Ids = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Chains, or jobs that must still be their chains' current ones.")
+    list[str],
+    typer.Argument(
+        metavar="ID...",
+        help="Chains, or jobs that must still be their chains' current ones.",
+        autocompletion=completing.chains,
+    ),
 ]
 Actor = Annotated[
     str | None, typer.Option("--actor", metavar="WHO", help="Who does it, for the history; else user@host.")
@@ -107,10 +123,17 @@ Confirm = Annotated[
 ]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, for the history.")]
 
-OfType = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")]
+OfType = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.", autocompletion=completing.types)
+]
 Statuses = Annotated[
     list[str] | None,
-    typer.Option("--status", metavar="STATUS", help="Only with this status; repeatable, or several with commas."),
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Only with this status; repeatable, or several with commas.",
+        autocompletion=completing.statuses,
+    ),
 ]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Created at this time or later; 2h: two hours ago.")
@@ -118,14 +141,28 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Created before this time; 2h: two hours ago.")
 ]
-OfChain = Annotated[str | None, typer.Option("--chain", metavar="CHAIN", help="Only of this chain.")]
+OfChain = Annotated[
+    str | None, typer.Option("--chain", metavar="CHAIN", help="Only of this chain.", autocompletion=completing.chains)
+]
 OfJob = Annotated[
     str | None, typer.Option("--job", metavar="JOB", help="Only this job; in a list of chains, the one it belongs to.")
 ]
-ChainType = Annotated[str | None, typer.Option("--chain-type", metavar="TYPE", help="Only of chains of this type.")]
+ChainType = Annotated[
+    str | None,
+    typer.Option("--chain-type", metavar="TYPE", help="Only of chains of this type.", autocompletion=completing.types),
+]
 Roots = Annotated[bool, typer.Option("--roots", help="Without chains that others wait or waited for.")]
 Limit = Annotated[str, typer.Option("--limit", metavar="N", help="At most so many, 1 to 1000.", show_default=True)]
 Cursor = Annotated[
     str | None, typer.Option("--cursor", metavar="CURSOR", help="Where the page before ended, as it said.")
 ]
-Order = Annotated[str, typer.Option("--order", metavar="ORDER", help="newest or oldest first.", show_default=True)]
+Order = Annotated[
+    str,
+    typer.Option(
+        "--order",
+        metavar="ORDER",
+        help="newest or oldest first.",
+        show_default=True,
+        autocompletion=completing.words("newest", "oldest"),
+    ),
+]

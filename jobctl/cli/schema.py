@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.options import Json
 from jobctl.cli.run import Run
@@ -59,7 +59,12 @@ def schema(
     run: Run,
     dialect: Annotated[
         str | None,
-        typer.Option("--dialect", metavar="KIND", help="postgresql or sqlite; else the selected database's."),
+        typer.Option(
+            "--dialect",
+            metavar="KIND",
+            help="postgresql or sqlite; else the selected database's.",
+            autocompletion=completing.words(*DIALECTS),
+        ),
     ] = None,
 ) -> None:
     """Print the schema of a new database as SQL, without connecting."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobctl.cli import completing
 from jobctl.cli.command import command
 from jobctl.cli.documents import detail_document
 from jobctl.cli.options import Json
@@ -38,7 +39,9 @@ LOOK_EVERY = 0.5
 )
 def show(
     run: Run,
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The chain, or any of its jobs.")],
+    id_: Annotated[
+        str, typer.Argument(metavar="ID", help="The chain, or any of its jobs.", autocompletion=completing.chains)
+    ],
     watch: Annotated[
         bool, typer.Option("--watch", help="Again whenever something changes, until it is closed.")
     ] = False,

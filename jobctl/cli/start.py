@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from jobctl.asking import KEY_CONFLICTS, KEY_SCOPES, Key, NewChain, Slot
-from jobctl.cli import parse
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, started_document
 from jobctl.cli.options import After, At, BlockedBy, Json, Processors, Timeout
@@ -35,7 +35,10 @@ from jobctl.model import Chain, Status
 )
 def start(
     run: Run,
-    type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="The type of the chain's first job.")] = None,
+    type_name: Annotated[
+        str | None,
+        typer.Argument(metavar="TYPE", help="The type of the chain's first job.", autocompletion=completing.types),
+    ] = None,
     input_: Annotated[
         str | None, typer.Option("--input", metavar="JSON", help="The input: JSON, @FILE, or - for stdin; else null.")
     ] = None,
@@ -55,7 +58,12 @@ def start(
     ] = None,
     key_scope: Annotated[
         str | None,
-        typer.Option("--key-scope", metavar="SCOPE", help="Which chains count: incomplete (the default) or any."),
+        typer.Option(
+            "--key-scope",
+            metavar="SCOPE",
+            help="Which chains count: incomplete (the default) or any.",
+            autocompletion=completing.words(*KEY_SCOPES),
+        ),
     ] = None,
     key_window: Annotated[
         str | None,
@@ -68,7 +76,10 @@ def start(
     key_conflict: Annotated[
         str | None,
         typer.Option(
-            "--key-conflict", metavar="WHAT", help="return the chain that has the key (the default), or fail: exit 4."
+            "--key-conflict",
+            metavar="WHAT",
+            help="return the chain that has the key (the default), or fail: exit 4.",
+            autocompletion=completing.words(*KEY_CONFLICTS),
         ),
     ] = None,
     key_slot: Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document, outcome_document
 from jobctl.cli.options import Json, Timeout
@@ -28,7 +28,10 @@ from jobctl.model import Chain, Status
 def wait(
     run: Run,
     ids: Annotated[
-        list[str], typer.Argument(metavar="ID...", help="The chains; - reads ids from stdin, one per line.")
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="The chains; - reads ids from stdin, one per line.", autocompletion=completing.chains
+        ),
     ],
     any_: Annotated[bool, typer.Option("--any", help="Only until one of them is closed.")] = False,
     timeout: Timeout = None,

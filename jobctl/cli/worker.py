@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobctl.cli import parse, settings
+from jobctl.cli import completing, parse, settings
 from jobctl.cli.command import command
 from jobctl.cli.log import Log, human_line, json_line
 from jobctl.cli.options import Processors
@@ -43,7 +43,12 @@ def worker(
     processors: Processors = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--types", metavar="TYPE", help="Only these types; repeatable, or several with commas."),
+        typer.Option(
+            "--types",
+            metavar="TYPE",
+            help="Only these types; repeatable, or several with commas.",
+            autocompletion=completing.types,
+        ),
     ] = None,
     concurrency: Annotated[
         str | None,
@@ -93,6 +98,7 @@ def worker(
             "--log-format",
             metavar="FORMAT",
             help=f"human or json lines.  [default: {settings.LOG_FORMAT.default_text}]",
+            autocompletion=completing.words("human", "json"),
         ),
     ] = None,
 ) -> None:
