@@ -32,7 +32,8 @@ def completion(
 ) -> None:
     """Print the script with which a shell completes.
 
-    It offers commands, options, types, statuses, profiles and the chains that were started last. jobctl --install-completion puts it where the shell that runs looks for it.
+    It offers commands, options, types, statuses, profiles and the chains that were started last.
+    jobctl --install-completion puts it where the shell that runs looks for it.
     """
     from typer._completion_shared import get_completion_script
 
