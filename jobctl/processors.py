@@ -17,6 +17,7 @@ from jobctl.codecs import PLAIN, Codec, codec_for
 from jobctl.errors import ProcessorError
 from jobctl.middleware import Middleware, check_middleware
 from jobctl.model import Backoff, Job, Schedule
+from jobctl.sensitive import check_paths
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -85,6 +86,7 @@ class Processor(Generic[In, Out]):
         backoff: None: the default.
         max_attempts: After so many failed attempts it is `failed`; None: never.
         middleware: What is done around its attempts, the outermost first.
+        sensitive: Paths of what is never shown of its inputs and outputs.
         where: File and line of the handler.
     """
 
@@ -103,6 +105,7 @@ class Processor(Generic[In, Out]):
     max_attempts: int | None
     middleware: tuple[Middleware, ...]
     where: str
+    sensitive: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the handler, as a test of it does."""
@@ -117,10 +120,12 @@ class Defaults:
     backoff: Backoff | None = None
     max_attempts: int | None = None
     middleware: Sequence[Middleware] = ()
+    sensitive: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_middleware("the module's defaults", self.middleware)
         _check_backoff("the module's defaults", self.backoff)
+        check_paths("the module's defaults", self.sensitive, ProcessorError)
 
 
 AnyProcessor = Processor[Any, Any]
@@ -139,6 +144,7 @@ def processor(
     backoff: Backoff | None = None,
     max_attempts: int | None = None,
     middleware: Sequence[Middleware] = (),
+    sensitive: Sequence[str] = (),
 ) -> Callable[[Handler], AnyProcessor]:
     """Make a function the handler of a job type; its signature picks the mode.
 
@@ -158,6 +164,8 @@ def processor(
         backoff: How long a failed attempt waits for the next.
         max_attempts: After so many it is `failed` and waits for a person.
         middleware: What is done around its attempts, inside that of the module's defaults.
+        sensitive: Paths, such as ``card`` or ``auth.token``, of what is never shown of its inputs and outputs, nor in
+            errors; the module's defaults have more.
 
     Raises:
         ProcessorError: The name, an option or the signature is not usable.
@@ -167,6 +175,7 @@ def processor(
         raise ProcessorError(f"'{name}': max_attempts must be 1 or more, not {max_attempts}")
     _check_backoff(f"'{name}'", backoff)
     around = check_middleware(f"'{name}'", middleware)
+    hidden = check_paths(f"'{name}'", sensitive, ProcessorError)
 
     def decorate(handler: Handler) -> AnyProcessor:
         where = _where(name, handler)
@@ -187,6 +196,7 @@ def processor(
             max_attempts=max_attempts,
             middleware=around,
             where=where,
+            sensitive=hidden,
         )
 
     return decorate

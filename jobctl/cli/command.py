@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec
 import typer
 
 from jobctl.cli import options
+from jobctl.cli.hiding import hide
 from jobctl.cli.layout import QuickCommand
 from jobctl.cli.options import Common
 from jobctl.cli.run import Run
@@ -71,6 +72,7 @@ def command(
         def with_run(context: typer.Context, given: Common, **values: Any) -> None:
             json = bool(values.get("json") or values.get("jsonl"))
             run = Run(given.over(context.obj or Common()), changes=changes, json=json)
+            hide(lambda: run.sensitive)
             try:
                 function(run, **values)  # type: ignore[call-arg]
             except BrokenPipeError as error:  # typer would make it exit code 1

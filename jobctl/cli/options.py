@@ -123,6 +123,8 @@ Confirm = Annotated[
 ]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, for the history.")]
 
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show what is sensitive too; the history keeps who and when.")]
+
 OfType = Annotated[
     str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.", autocompletion=completing.types)
 ]

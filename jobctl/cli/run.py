@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from jobctl.client import Client
     from jobctl.registry import Registry
+    from jobctl.sensitive import Sensitive
     from jobctl.storage.store import Store
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class Run:
         """
         self.common = common
         self._changes = changes
+        self._registry: Registry | None = None
         self._json = json
 
     # --- streams -------------------------------------------------------------------------------------------------
@@ -158,10 +160,28 @@ class Run:
         wanted = self.setting(settings.PROCESSORS, modules)
         from jobctl.registry import Registry, load_modules
 
-        if not wanted:
-            return Registry()
-        with contextlib.redirect_stdout(sys.stderr):  # what a module prints when it is imported is no data
-            return load_modules(wanted)
+        registry = Registry()
+        if wanted:
+            with contextlib.redirect_stdout(sys.stderr):  # what a module prints when it is imported is no data
+                registry = load_modules(wanted)
+        registry.hide(self.setting(settings.SENSITIVE))
+        self._registry = registry
+        return registry
+
+    @cached_property
+    def sensitive(self) -> Sensitive:
+        """What is not shown: what the configuration says, and the processors, if they are given or configured.
+
+        Where these cannot be loaded nobody knows what they call sensitive: then no input and no output is shown.
+        """
+        from jobctl.sensitive import Sensitive
+
+        try:
+            registry = self._registry if self._registry is not None else self.registry(None)
+        except JobctlError as error:
+            self.say(f"inputs, outputs and errors are hidden: what is sensitive in them is not known; {error}")
+            return Sensitive({}, everything=True)
+        return registry.sensitive
 
 
 def is_terminal(stream: TextIO | None) -> bool:

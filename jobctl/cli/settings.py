@@ -7,12 +7,12 @@ compares.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
-from jobctl.cli.values import Duration, Flag, Kind, Modules, Names, OneOf, Table, Url, Whole, Words
+from jobctl.cli.values import Duration, Flag, Kind, Modules, Names, OneOf, Paths, Table, Url, Whole, Words
 from jobctl.options import CONCURRENCY as CONCURRENCIES
 from jobctl.options import SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
 
@@ -71,7 +71,7 @@ _WORKER = WorkerOptions()
 DATABASE: Setting[str] = Setting("database", Url(), "", option="--database", computed=_users_file)
 PROCESSORS: Setting[Sequence[str]] = Setting("processors", Modules(), (), option="--processors")
 PRODUCTION: Setting[bool] = Setting("production", Flag(), default=False, of_profile=True)
-SENSITIVE: Setting[Mapping[str, Sequence[str]]] = Setting("sensitive", Table(Names("paths")), {})
+SENSITIVE: Setting[Mapping[str, Collection[str]]] = Setting("sensitive", Table(Paths()), {})
 
 NAME: Setting[str | None] = Setting("worker.name", Words("a name"), None, option="--name")
 TYPES: Setting[Sequence[str]] = Setting("worker.types", Names("types"), (), option="--types")

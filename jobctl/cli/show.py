@@ -13,7 +13,7 @@ import typer
 from jobctl.cli import completing
 from jobctl.cli.command import command
 from jobctl.cli.documents import detail_document
-from jobctl.cli.options import Json
+from jobctl.cli.options import Actor, Json, Note, Reveal
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run, is_terminal
 from jobctl.cli.tree import chain_tree, rich_tree, text_lines
@@ -49,6 +49,9 @@ def show(
         list[str] | None,
         typer.Option("--field", metavar="PATH", help="Print this field alone: output.requestId; repeatable."),
     ] = None,
+    reveal: Reveal = False,
+    actor: Actor = None,
+    note: Note = None,
     json: Json = False,
 ) -> None:
     """Show a chain with its jobs, errors and history.
@@ -58,14 +61,17 @@ def show(
     A field of the chain, or below jobs, blockers, dependents, errors or history, is a path such as jobs.-1.type. A text
     is printed as it is, anything else as JSON; a field that is not there is exit code 3.
     """
-    if field:
-        if watch or json:
-            raise UsageError("--field prints fields alone: leave out --watch and --json")
-        with run.client() as client:
-            _write_fields(run, client.show(id_), field)
-        return
+    if field and (watch or json):
+        raise UsageError("--field prints fields alone: leave out --watch and --json")
     with run.client() as client:
-        if not watch:
+        if reveal:
+            from jobctl.cli.revealing import reveal as showing_all
+
+            detail = client.show(id_)
+            showing_all(run, client, [detail.chain, *detail.jobs], actor=actor, note=note)
+        if field:
+            _write_fields(run, client.show(id_), field)
+        elif not watch:
             _write(run, client.show(id_), json=json)
         elif is_terminal(sys.stdout) and not json:
             _live(run, client, id_)

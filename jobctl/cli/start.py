@@ -12,6 +12,7 @@ from jobctl.asking import KEY_CONFLICTS, KEY_SCOPES, Key, NewChain, Slot
 from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, started_document
+from jobctl.cli.hiding import output_of
 from jobctl.cli.options import After, At, BlockedBy, Json, Processors, Timeout
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
@@ -146,7 +147,7 @@ def start(
 
         require_completed(chain)
         if not json:
-            run.json(chain.output)
+            run.json(output_of(chain))
 
 
 def _tell(run: Run, chain: Chain, *, awaited: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 from jobctl.cli import parse
 from jobctl.codecs import parse_json
 from jobctl.errors import InvalidDataError, UsageError
+from jobctl.sensitive import check_paths
 
 T = TypeVar("T")
 
@@ -156,6 +157,16 @@ class Names(Kind[Sequence[str]]):
 
     def shown(self, value: Sequence[str]) -> list[str]:
         return list(value)
+
+
+class Paths(Names):
+    """Paths into values, such as ``auth.token``."""
+
+    def __init__(self) -> None:
+        super().__init__("paths")
+
+    def of_toml(self, source: str, value: Any, folder: Path) -> Sequence[str]:
+        return check_paths(source, super().of_toml(source, value, folder), UsageError)
 
 
 class Modules(Names):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
@@ -9,7 +10,8 @@ import typer
 from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document, outcome_document
-from jobctl.cli.options import Json, Timeout
+from jobctl.cli.hiding import hide, output_of
+from jobctl.cli.options import Actor, Json, Note, Reveal, Timeout
 from jobctl.cli.run import Run
 from jobctl.errors import UnsuccessfulError
 from jobctl.model import Chain, Status
@@ -35,6 +37,9 @@ def wait(
     ],
     any_: Annotated[bool, typer.Option("--any", help="Only until one of them is closed.")] = False,
     timeout: Timeout = None,
+    reveal: Reveal = False,
+    actor: Actor = None,
+    note: Note = None,
     json: Json = False,
 ) -> None:
     """Wait until chains are closed, and print the output as JSON.
@@ -47,18 +52,29 @@ def wait(
     wanted = parse.ids(ids)
     several = len(wanted) > 1 or "-" in ids
 
-    def tell(chain: Chain) -> None:
-        run.json(outcome_document(chain))
-        run.flush()
-
     with run.client() as client:
+
+        def show_all(chains: Iterable[Chain]) -> None:
+            if reveal:
+                from jobctl.cli.revealing import reveal as showing_all
+
+                hide(lambda: run.sensitive)
+                showing_all(run, client, chains, actor=actor, note=note)
+
+        def tell(chain: Chain) -> None:
+            show_all([chain])
+            run.json(outcome_document(chain))
+            run.flush()
+
         found = client.wait(wanted, any=any_, timeout=limit, on_closed=tell if several and not json else _nothing)
+        if json or not several:
+            show_all(found.values())
     if json:
         run.json({"items": [chain_document(each) for each in found.values()]})
     _require_completed(list(found.values()))
     if not several and not json:
         (chain,) = found.values()
-        run.json(chain.output)
+        run.json(output_of(chain))
 
 
 def _nothing(_: Chain) -> None:

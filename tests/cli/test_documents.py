@@ -59,7 +59,7 @@ def test_show(shown: dict, contract: dict):
 
 def test_records(contract: dict):
     """An attempt's error and an act have exactly the fields that are written down."""
-    error = documents._error_document(AttemptError("j", 1, NOW, "w", "e"))
+    error = documents._error_document(AttemptError("j", 1, NOW, "w", "e"), None)
     act = documents._act_document(Act("j", NOW, "complete", "a", "h", None, {}))
     assert list(error) == contract["Error of an attempt"][0]
     assert list(act) == contract["Act"][0]
