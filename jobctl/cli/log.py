@@ -6,15 +6,16 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Self
 
 from jobctl.cli.documents import iso
+from jobctl.cli.live import LiveLine
 from jobctl.cli.render import last_line, plain, span
 from jobctl.events import Event, Told
 
@@ -54,22 +55,39 @@ _WORDS = {each: each.removeprefix("job_").removeprefix("worker_").replace("_", "
 _WIDTH = max(map(len, _WORDS.values()))
 
 
+Entry = tuple[Event, float]
+"""An event, and when it happened, in seconds since 1970."""
+
+
 class Log:
     """Writes a line for each event that it is called with, on a thread of its own.
 
     A worker does not wait for its terminal or disk, and the lines that gather meanwhile are written at once.
     """
 
-    def __init__(self, line: Callable[[Event, datetime], str], *, quiet: bool) -> None:
+    def __init__(
+        self,
+        line: Callable[[Event, datetime], str],
+        *,
+        quiet: bool,
+        patience: float = 0.0,
+        live: LiveLine | None = None,
+    ) -> None:
         """Make a log; it begins with ``with``.
 
         Args:
             line: Makes the line of an event and when it happened, in UTC.
             quiet: Leave out what is routine.
+            patience: The beginning of an attempt is written if it has not ended after so many seconds, so that most
+                jobs are one line; 0: at once.
+            live: The line below the log, on a terminal.
         """
         self._line = line
         self._left_out = ROUTINE if quiet else frozenset()
-        self._told: SimpleQueue[tuple[Event, float] | None] = SimpleQueue()
+        self._patience = patience
+        self._live = live
+        self._begun: dict[str | None, Entry] = {}  # whose beginnings are not written
+        self._told: SimpleQueue[Entry | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="jobctl-log", daemon=True)
 
     def __enter__(self) -> Self:
@@ -90,19 +108,50 @@ class Log:
         self._told.put((event, time.time()))
 
     def _write(self) -> None:
-        told = self._told.get()
-        while told is not None:
-            lines = []
-            while told is not None:
-                event, instant = told
-                lines.append(self._line(event, datetime.fromtimestamp(instant, UTC)))
-                if self._told.empty() or len(lines) == MOST_AT_ONCE:
-                    break
-                told = self._told.get()
+        over = False
+        while not over:
+            entries, over = self._gathered()
+            lines = [self._line(each, datetime.fromtimestamp(at, UTC)) for each, at in self._sifted(entries)]
+            text = "".join(f"{each}\n" for each in lines)
             with suppress(OSError, ValueError):  # a log that nobody reads any more stops no work
-                sys.stderr.write("\n".join(lines) + "\n")
-            if told is not None:
+                if self._live is not None:
+                    self._live.count(event for event, _ in entries)
+                    self._live.write(text)
+                elif text:
+                    sys.stderr.write(text)
+        if self._live is not None:
+            self._live.close()
+
+    def _gathered(self) -> tuple[list[Entry], bool]:
+        """What was told since, and whether that was all; waits for the first, or until a beginning is to be written."""
+        entries: list[Entry] = []
+        try:
+            told = self._told.get(timeout=self._patience if self._begun else None)
+            while told is not None:
+                entries.append(told)
+                if self._told.empty() or len(entries) == MOST_AT_ONCE:
+                    return entries, False
                 told = self._told.get()
+        except Empty:
+            return entries, False
+        return entries, True
+
+    def _sifted(self, entries: Sequence[Entry]) -> Iterator[Entry]:
+        """Those that are written now: of an attempt that ended soon its end alone."""
+        if not self._patience:
+            yield from entries
+            return
+        for entry in entries:
+            event = entry[0]
+            if event.told is Told.JOB_STARTED:
+                self._begun[event.job_id] = entry
+                continue
+            self._begun.pop(event.job_id, None)
+            yield entry
+        before = time.time() - self._patience
+        while self._begun and (first := next(iter(self._begun.values())))[1] <= before:
+            del self._begun[first[0].job_id]
+            yield first
 
 
 def json_line(event: Event, instant: datetime, *, database: str | None = None) -> str:

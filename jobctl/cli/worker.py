@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +12,9 @@ import typer
 
 from jobctl.cli import completing, parse, settings
 from jobctl.cli.command import command
-from jobctl.cli.log import Log, human_line, json_line
 from jobctl.cli.options import Processors
 from jobctl.cli.run import Run
+from jobctl.cli.worker_log import worker_log
 from jobctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,14 +123,11 @@ def worker(
     registry = run.registry(processors)
     if not registry:
         raise UsageError("a worker needs processors: give --processors MOD, or 'processors' in jobctl.toml")
-    human = partial(human_line, colored=run.colored(sys.stderr))
     pool_size = min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS
-    with run.store(pool_size=pool_size, told=log == "json") as store:
-        line = partial(json_line, database=store.label) if log == "json" else human
-        with Log(line, quiet=run.common.quiet) as tell:
-            working = Worker(store, registry, options, tell)
-            with _stopped_by_signals(working) as received:
-                working.run()
+    with run.store(pool_size=pool_size, told=log == "json") as store, worker_log(run, log, store.label) as tell:
+        working = Worker(store, registry, options, tell)
+        with _stopped_by_signals(working) as received:
+            working.run()
     if received:
         raise typer.Exit(128 + received[0])
 

@@ -58,6 +58,24 @@ def test_start_on_terminal(on_terminal: Callable[..., str]):
     assert any(line.startswith("started a: due 20") for line in lines)
 
 
+def test_worker_on_terminal(
+    call: Callable[..., Result], sqlite_url: str, on_terminal: Callable[..., str], tmp_path: Path
+):
+    """A worker on a terminal has a line below its log that counts, above it what handlers print, and none at the end."""
+    module = tmp_path / "mod.py"
+    module.write_text("from jobctl import processor\n@processor('a')\ndef a(job): print('hello')\n")
+    call("start", "a", "--database", sqlite_url)
+    shown = on_terminal("worker", "--processors", str(module), "--drain")
+    assert "0 running · 1 done" in COLOR.sub("", shown)
+    last = COLOR.sub("", shown).rpartition("\x1b[2K")[2]
+    assert last == ""
+    left = [each for each in re.sub(r"[^\n]*\r\x1b\[2K", "", COLOR.sub("", shown)).splitlines() if each]
+    assert "hello" in left
+    assert [each.split()[3] for each in left if " completed " in each] == ["completed"]
+    assert not any("running" in each for each in left)
+    assert "running" not in on_terminal("worker", "--processors", str(module), "--drain", "--quiet")
+
+
 def test_watch_on_terminal(call: Callable[..., Result], sqlite_url: str, on_terminal: Callable[..., str]):
     """Show --watch on a terminal draws a closed chain once and gives the cursor back."""
     chain = call("start", "a", "--database", sqlite_url).out.strip()
