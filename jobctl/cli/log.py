@@ -6,11 +6,11 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
@@ -70,7 +70,6 @@ class Log:
         line: Callable[[Event, datetime], str],
         *,
         quiet: bool,
-        patience: float = 0.0,
         live: LiveLine | None = None,
     ) -> None:
         """Make a log; it begins with ``with``.
@@ -78,15 +77,11 @@ class Log:
         Args:
             line: Makes the line of an event and when it happened, in UTC.
             quiet: Leave out what is routine.
-            patience: The beginning of an attempt is written if it has not ended after so many seconds, so that most
-                jobs are one line; 0: at once.
             live: The line below the log, on a terminal.
         """
         self._line = line
         self._left_out = ROUTINE if quiet else frozenset()
-        self._patience = patience
         self._live = live
-        self._begun: dict[str | None, Entry] = {}  # whose beginnings are not written
         self._told: SimpleQueue[Entry | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="jobctl-log", daemon=True)
 
@@ -111,47 +106,24 @@ class Log:
         over = False
         while not over:
             entries, over = self._gathered()
-            lines = [self._line(each, datetime.fromtimestamp(at, UTC)) for each, at in self._sifted(entries)]
-            text = "".join(f"{each}\n" for each in lines)
+            text = "".join(f"{self._line(each, datetime.fromtimestamp(at, UTC))}\n" for each, at in entries)
             with suppress(OSError, ValueError):  # a log that nobody reads any more stops no work
-                if self._live is not None:
+                if self._live is None:
+                    sys.stderr.write(text)
+                else:
                     self._live.count(event for event, _ in entries)
                     self._live.write(text)
-                elif text:
-                    sys.stderr.write(text)
         if self._live is not None:
             self._live.close()
 
     def _gathered(self) -> tuple[list[Entry], bool]:
-        """What was told since, and whether that was all; waits for the first, or until a beginning is to be written."""
+        """What was told since, and whether that was all; waits for the first."""
         entries: list[Entry] = []
-        try:
-            told = self._told.get(timeout=self._patience if self._begun else None)
-            while told is not None:
-                entries.append(told)
-                if self._told.empty() or len(entries) == MOST_AT_ONCE:
-                    return entries, False
-                told = self._told.get()
-        except Empty:
-            return entries, False
+        while (told := self._told.get()) is not None:
+            entries.append(told)
+            if self._told.empty() or len(entries) == MOST_AT_ONCE:
+                return entries, False
         return entries, True
-
-    def _sifted(self, entries: Sequence[Entry]) -> Iterator[Entry]:
-        """Those that are written now: of an attempt that ended soon its end alone."""
-        if not self._patience:
-            yield from entries
-            return
-        for entry in entries:
-            event = entry[0]
-            if event.told is Told.JOB_STARTED:
-                self._begun[event.job_id] = entry
-                continue
-            self._begun.pop(event.job_id, None)
-            yield entry
-        before = time.time() - self._patience
-        while self._begun and (first := next(iter(self._begun.values())))[1] <= before:
-            del self._begun[first[0].job_id]
-            yield first
 
 
 def json_line(event: Event, instant: datetime, *, database: str | None = None) -> str:

@@ -14,6 +14,7 @@ from jobctl.cli import completing, parse, settings
 from jobctl.cli.command import command
 from jobctl.cli.options import Processors
 from jobctl.cli.run import Run
+from jobctl.cli.supervision import Supervisor
 from jobctl.cli.worker_log import worker_log
 from jobctl.errors import UsageError
 
@@ -125,8 +126,9 @@ def worker(
         raise UsageError("a worker needs processors: give --processors MOD, or 'processors' in jobctl.toml")
     pool_size = min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS
     with run.store(pool_size=pool_size, told=log == "json") as store, worker_log(run, log, store.label) as tell:
-        working = Worker(store, registry, options, tell)
-        with _stopped_by_signals(working) as received:
+        supervisor = Supervisor.of_environment()
+        working = Worker(store, registry, options, supervisor.hearing(tell))
+        with _stopped_by_signals(working) as received, supervisor.watching(working):
             working.run()
     if received:
         raise typer.Exit(128 + received[0])

@@ -12,9 +12,6 @@ from jobctl.cli.live import Above, LiveLine
 from jobctl.cli.log import Log, human_line, json_line
 from jobctl.cli.run import Run, is_terminal
 
-PATIENCE = 1.0
-"""Seconds after which a job that runs has a line about its beginning too; others have one line, about their end."""
-
 
 @contextlib.contextmanager
 def worker_log(run: Run, kind: str, database: str) -> Iterator[Log]:
@@ -32,7 +29,7 @@ def worker_log(run: Run, kind: str, database: str) -> Iterator[Log]:
         return
     line = partial(human_line, colored=run.colored(sys.stderr))
     if quiet or not is_terminal(sys.stderr):
-        with Log(line, quiet=quiet, patience=PATIENCE) as log:
+        with Log(line, quiet=quiet) as log:
             yield log
         return
     live = LiveLine(sys.stderr, colored=run.colored(sys.stderr))
@@ -43,4 +40,4 @@ def worker_log(run: Run, kind: str, database: str) -> Iterator[Log]:
         ):
             if is_terminal(stream):
                 stack.enter_context(redirected(cast("TextIO", Above(stream, live))))
-        yield stack.enter_context(Log(line, quiet=False, patience=PATIENCE, live=live))
+        yield stack.enter_context(Log(line, quiet=False, live=live))
