@@ -7,6 +7,7 @@ sensitive data is asked for when the first value is about to be shown.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from jobctl.model import Chain, Job
@@ -35,11 +36,15 @@ def output_of(item: Chain | Job[Any]) -> Any:
 
 def error_of(item: Chain | Job[Any], text: str | None) -> str | None:
     """An error of a chain or job, as it may be shown: a worker takes out what it knows of, and so does this."""
-    sensitive = _known()
-    if text is None or not sensitive:
+    if text is None or not (sensitive := _known()):
         return text
     types = _types(item)
     return sensitive.scrubbed(text, (item.input, types), (item.output, types))
+
+
+def without_secrets(chain: Chain) -> Chain:
+    """The chain with its error as it may be shown, for a message about it."""
+    return replace(chain, last_error=error_of(chain, chain.last_error))
 
 
 def hides(item: Chain | Job[Any]) -> bool:

@@ -12,7 +12,7 @@ from jobctl.asking import KEY_CONFLICTS, KEY_SCOPES, Key, NewChain, Slot
 from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, started_document
-from jobctl.cli.hiding import output_of
+from jobctl.cli.hiding import output_of, without_secrets
 from jobctl.cli.options import After, At, BlockedBy, Json, Processors, Timeout
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
@@ -145,7 +145,7 @@ def start(
     if wait:
         from jobctl.waiting import require_completed
 
-        require_completed(chain)
+        require_completed(without_secrets(chain))
         if not json:
             run.json(output_of(chain))
 

@@ -10,7 +10,7 @@ import typer
 from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document, outcome_document
-from jobctl.cli.hiding import hide, output_of
+from jobctl.cli.hiding import hide, output_of, without_secrets
 from jobctl.cli.options import Actor, Json, Note, Reveal, Timeout
 from jobctl.cli.run import Run
 from jobctl.errors import UnsuccessfulError
@@ -92,4 +92,4 @@ def _require_completed(chains: list[Chain]) -> None:
             f"{len(bad)} of {len(chains)} chains did not complete: {listed}", id=bad[0].id, status=bad[0].status
         )
     for each in bad:
-        require_completed(each)
+        require_completed(without_secrets(each))

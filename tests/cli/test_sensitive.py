@@ -98,8 +98,11 @@ def test_errors_of_before(on: Callable[..., Result], here: Path):
     on("worker", "--processors", "./payments.py", "--drain")
     assert SECRET in on("show", chain).out
     (here / "jobctl.toml").write_text('[sensitive]\ncharge = ["card"]\n')
-    for more in ([], ["--json"]):
-        assert SECRET not in on("show", chain, *more).out
+    for command in ("show", "wait", "list"):
+        for more in ([], ["--json"]):
+            result = on(command, *([] if command == "list" else [chain]), *more)
+            assert "declined" in result.out + result.err
+            assert SECRET not in result.out + result.err
 
 
 @pytest.mark.usefixtures("configured")
