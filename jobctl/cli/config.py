@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from jobctl.cli.values import Table, Text
 from jobctl.cli.settings import SETTINGS, Setting
+from jobctl.cli.values import Table, Text
 from jobctl.errors import UsageError
 
 T = TypeVar("T")

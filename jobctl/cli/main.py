@@ -18,7 +18,21 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, completion, configured, demo, edit, listing, schema, show, start, stats, top, wait, worker
+from jobctl.cli import (
+    complete,
+    completion,
+    configured,
+    demo,
+    edit,
+    listing,
+    schema,
+    show,
+    start,
+    stats,
+    top,
+    wait,
+    worker,
+)
 from jobctl.cli.command import Command, ReaderGoneError, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common

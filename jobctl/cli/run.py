@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from jobctl.cli import settings
 from jobctl.cli.config import Configuration, Found, read_configuration
 from jobctl.cli.documents import to_json
-from jobctl.cli.values import Text
 from jobctl.cli.options import Common
 from jobctl.cli.passwords import without_password
+from jobctl.cli.values import Text
 from jobctl.errors import JobctlError
 
 if TYPE_CHECKING:
