@@ -157,7 +157,7 @@ def test_profile_goes_over_the_file():
     assert found.find(settings.LEASE).value == timedelta(minutes=2)
     assert found.find(settings.LEASE).source == Source("profile", "prod")
     assert found.find(settings.CONCURRENCY).value == 2
-    assert found.find(settings.SENSITIVE).value == {"charge": ["card"], "login": ["password"]}
+    assert found.find(settings.SENSITIVE).value == {"charge": ("card",), "login": ("password",)}
     assert found.find(settings.PRODUCTION).value
     plain = read_configuration(None)
     assert database(plain) == "postgresql://file/db"
