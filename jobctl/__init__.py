@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jobctl.asking import Key, ListFilter, NewChain, Page
+from jobctl.asking import Key, ListFilter, NewChain, Page, Slot
 from jobctl.errors import JobctlError
 from jobctl.middleware import Middleware, middleware
 from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
@@ -40,6 +40,7 @@ __all__ = [
     "NewChain",
     "Page",
     "Processor",
+    "Slot",
     "Status",
     "Takes",
     "Worker",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Literal, TypeVar
 
 from jobctl.errors import UsageError
@@ -17,6 +19,10 @@ PRIORITIES = range(-1000, 1001)
 KEY_SCOPES = ("incomplete", "any")
 KEY_CONFLICTS = ("return", "fail")
 MAX_KEY_LENGTH = 500
+
+MAX_SLOT_SECONDS = 365 * 86_400
+SLOT_EARLY_SECONDS = 30.0
+"""Half of the minute at whose beginning cron starts things: as far as can be from there."""
 
 
 def check_priority(priority: int) -> int:
@@ -79,6 +85,45 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Slot:
+    """A key made of a chain's input and the slot of time in which it is started, by the database's clock.
+
+    However many hosts start the same work in one slot, there is one chain, closed or not. Slots of an hour are those
+    of UTC. They begin half a minute early: clocks that differ by seconds agree about what cron starts at a full minute.
+
+    Attributes:
+        length: How long a slot is.
+        conflict: As of a Key.
+    """
+
+    length: timedelta | str
+    conflict: Literal["return", "fail"] = "return"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.seconds <= MAX_SLOT_SECONDS:
+            raise UsageError(f"a slot of {self.seconds:g} seconds is out of range: 1s to 365d")
+
+    @property
+    def seconds(self) -> float:
+        """The length in seconds."""
+        return Schedule.of(self.length).after_seconds or 0.0
+
+    def key(self, now: datetime, input_: str) -> Key:
+        """The key.
+
+        Args:
+            now: The time at the database's clock.
+            input_: The chain's input, as JSON.
+        """
+        early = min(SLOT_EARLY_SECONDS, self.seconds / 2)
+        began = (now.timestamp() + early) // self.seconds * self.seconds
+        same = json.dumps(json.loads(input_), sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(same.encode()).hexdigest()[:32]
+        start = datetime.fromtimestamp(began, UTC).replace(tzinfo=None).isoformat()
+        return Key(f"{start}Z+{self.seconds:.12g}s/{digest}", scope="any", conflict=self.conflict)
+
+
+@dataclass(frozen=True, slots=True)
 class NewChain:
     """A chain to be started: what ``Client.start`` takes, as one value.
 
@@ -90,7 +135,7 @@ class NewChain:
         blocked_by: Ids of the chains that must complete first; of several started together, earlier ones too.
         priority: Higher goes first, -1000 to 1000.
         id: An id of the caller's own, a UUID.
-        key: Names the work: a text, or a Key when more is to be said.
+        key: Names the work: a text, a Key when more is to be said, or a Slot.
     """
 
     type_name: Any
@@ -100,7 +145,7 @@ class NewChain:
     blocked_by: Sequence[str] = ()
     priority: int = 0
     id: str | None = None
-    key: Key | str | None = None
+    key: Key | Slot | str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ once; an attempt with a completing transaction settles itself in it.
 from __future__ import annotations
 
 import asyncio
+import json
 import traceback
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -162,13 +163,26 @@ class Handling:
             case Rescheduled(schedule=schedule):
                 return Postpone(schedule)
             case GivenUp():
-                return Retry(describe_error(error, render=_reason), None)
+                return Retry(self._scrubbed(attempt, describe_error(error, render=_reason)), None)
             case _ if error is attempt.interrupted_by:  # the database failed, not the handler
                 return Postpone(SOON)
-        return self.retry(attempt, known, describe_error(error, render=_traceback))
+        text = describe_error(error, render=lambda error: self._scrubbed(attempt, _traceback(error)))
+        return self.retry(attempt, known, text)
+
+    def _scrubbed(self, attempt: Attempt, text: str) -> str:
+        """An error without what is sensitive in what the handler was given."""
+        sensitive = self._registry.sensitive
+        if not sensitive:
+            return text
+        row = attempt.row
+        given = [(json.loads(row.input), (row.type_name, row.chain_type))]
+        for each in attempt.blockers:
+            given += [(value, (each.type_name, each.job_type)) for value in (each.input, each.output)]
+        return sensitive.scrubbed(text, *given)
 
     def retry(self, attempt: Attempt, known: AnyProcessor, error: str) -> Retry:
         """Another attempt after the backoff, or none when they are used up."""
+        error = self._scrubbed(attempt, error)
         number, most = attempt.held.attempt, self._most_attempts(known)
         if most is not None and number >= most:
             return Retry(error, None)

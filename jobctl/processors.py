@@ -17,6 +17,7 @@ from jobctl.codecs import PLAIN, Codec, codec_for
 from jobctl.errors import ProcessorError
 from jobctl.middleware import Middleware, check_middleware
 from jobctl.model import Backoff, Job, Schedule
+from jobctl.sensitive import check_paths
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -89,6 +90,7 @@ class Processor(Generic[In, Out]):
         backoff: None: the default.
         max_attempts: After so many failed attempts it is `failed`; None: the worker's, else never.
         middleware: What is done around its attempts, the outermost first.
+        sensitive: Paths of what is never shown of its inputs and outputs.
         where: File and line of the handler.
     """
 
@@ -107,6 +109,7 @@ class Processor(Generic[In, Out]):
     max_attempts: int | None
     middleware: tuple[Middleware, ...]
     where: str
+    sensitive: tuple[str, ...] = ()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the handler, as a test of it does."""
@@ -121,11 +124,13 @@ class Defaults:
     backoff: Backoff | None = None
     max_attempts: int | None = None
     middleware: Sequence[Middleware] = ()
+    sensitive: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         check_middleware("the module's defaults", self.middleware)
         _check_backoff("the module's defaults", self.backoff)
         _check_max_attempts("the module's defaults", self.max_attempts)
+        check_paths("the module's defaults", self.sensitive, ProcessorError)
 
 
 AnyProcessor = Processor[Any, Any]
@@ -144,6 +149,7 @@ def processor(
     backoff: Backoff | None = None,
     max_attempts: int | None = None,
     middleware: Sequence[Middleware] = (),
+    sensitive: Sequence[str] = (),
 ) -> Callable[[Handler], AnyProcessor]:
     """Make a function the handler of a job type; its signature picks the mode.
 
@@ -163,6 +169,8 @@ def processor(
         backoff: How long a failed attempt waits for the next.
         max_attempts: After so many it is `failed` and waits for a person.
         middleware: What is done around its attempts, inside that of the module's defaults.
+        sensitive: Paths, such as ``card`` or ``auth.token``, of what is never shown of its inputs and outputs, nor in
+            errors; the module's defaults have more.
 
     Raises:
         ProcessorError: The name, an option or the signature is not usable.
@@ -171,6 +179,7 @@ def processor(
     _check_max_attempts(f"'{name}'", max_attempts)
     _check_backoff(f"'{name}'", backoff)
     around = check_middleware(f"'{name}'", middleware)
+    hidden = check_paths(f"'{name}'", sensitive, ProcessorError)
 
     def decorate(handler: Handler) -> AnyProcessor:
         where = _where(name, handler)
@@ -191,6 +200,7 @@ def processor(
             max_attempts=max_attempts,
             middleware=around,
             where=where,
+            sensitive=hidden,
         )
 
     return decorate

@@ -8,13 +8,14 @@ import importlib
 import importlib.util
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jobctl.codecs import PLAIN
 from jobctl.errors import InvalidDataError, ProcessorError
 from jobctl.processors import AnyProcessor, Defaults, Processor, Takes, seconds_of
+from jobctl.sensitive import Sensitive
 
 
 class Registry(Mapping[str, AnyProcessor]):
@@ -26,6 +27,9 @@ class Registry(Mapping[str, AnyProcessor]):
             known = self._by_type.setdefault(each.name, each)
             if known.handler is not each.handler:
                 raise ProcessorError(f"'{each.name}' has two processors: {known.where} and {each.where}")
+        self._paths = {name: each.sensitive for name, each in self._by_type.items()}
+        self.sensitive = Sensitive(self._paths)
+        """What is never shown of the types' inputs and outputs."""
 
     def __getitem__(self, name: str) -> AnyProcessor:
         return self._by_type[name]
@@ -35,6 +39,11 @@ class Registry(Mapping[str, AnyProcessor]):
 
     def __len__(self) -> int:
         return len(self._by_type)
+
+    def hide(self, paths: Mapping[str, Collection[str]]) -> None:
+        """Never show this either: paths by type, of types that need not have a processor here."""
+        self._paths |= {name: (*self._paths.get(name, ()), *more) for name, more in paths.items()}
+        self.sensitive = Sensitive(self._paths)
 
     def check_declared(self) -> None:
         """Refuse processors that declare what may follow them, or what they wait for, wrongly.
@@ -112,7 +121,7 @@ class Registry(Mapping[str, AnyProcessor]):
         try:
             return (known.input_codec if known else PLAIN).encode(value)
         except InvalidDataError as error:
-            raise InvalidDataError(f"the input of '{type_name}' {error}") from error
+            raise self._invalid("input", type_name, value, error) from error
 
     def encode_output(self, type_name: str, value: Any) -> str:
         """The output as JSON text, checked if the type's processor is known.
@@ -124,7 +133,11 @@ class Registry(Mapping[str, AnyProcessor]):
         try:
             return (known.output_codec if known else PLAIN).encode(value)
         except InvalidDataError as error:
-            raise InvalidDataError(f"the output of '{type_name}' {error}") from error
+            raise self._invalid("output", type_name, value, error) from error
+
+    def _invalid(self, what: str, type_name: str, value: Any, error: InvalidDataError) -> InvalidDataError:
+        said = self.sensitive.scrubbed(str(error), (value, [type_name]))
+        return InvalidDataError(f"the {what} of '{type_name}' {said}")
 
     def _known(self, type_name: str, *, starts_chain: bool) -> None:
         known = self._by_type.get(type_name)
@@ -171,6 +184,7 @@ def _processors_in(module: types.ModuleType) -> Iterable[AnyProcessor]:
                 backoff=value.backoff or defaults.backoff,
                 max_attempts=value.max_attempts or defaults.max_attempts,
                 middleware=(*defaults.middleware, *value.middleware),
+                sensitive=(*defaults.sensitive, *value.sensitive),
             )
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection
 
-from jobctl.asking import Key, NewChain, check_priority
+from jobctl.asking import Key, NewChain, Slot, check_priority
 from jobctl.errors import DuplicateKeyError, UsageError
 from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.model import Chain, Schedule
@@ -40,7 +40,7 @@ def first_job(processors: Registry, chain: NewChain) -> NewJob:
         priority=check_priority(chain.priority),
         schedule=Schedule.of(chain.after, chain.at),
         blocked_by=unique_ids(chain.blocked_by),
-        key=key and replace(key, exclude=unique_ids(key.exclude)),
+        key=replace(key, exclude=unique_ids(key.exclude)) if isinstance(key, Key) else key,
     )
 
 
@@ -61,6 +61,7 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
         DuplicateIdError: An id is taken.
         InvalidDataError: A blocker is not of a type that the processor declares.
     """
+    jobs = _with_keys_of_slots(conn, jobs)
     for job in jobs:
         check_blockers(conn, processors, job, together=jobs)
     same = keys.same(store, conn, jobs)
@@ -73,6 +74,14 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
         replace(found[same[place]], deduplicated=True) if place in same else chains[job.id]
         for place, job in enumerate(jobs)
     ]
+
+
+def _with_keys_of_slots(conn: Connection, jobs: Sequence[NewJob]) -> Sequence[NewJob]:
+    """The jobs, those whose key is a slot with the key of the present one."""
+    if not any(isinstance(job.key, Slot) for job in jobs):
+        return jobs
+    now = reading.clock(conn)
+    return [replace(job, key=job.key.key(now, job.input)) if isinstance(job.key, Slot) else job for job in jobs]
 
 
 def check_blockers(conn: Connection, processors: Registry, job: NewJob, *, together: Sequence[NewJob] = ()) -> None:
@@ -93,7 +102,7 @@ def check_blockers(conn: Connection, processors: Registry, job: NewJob, *, toget
 
 def _refuse_same(jobs: Iterable[NewJob], same: dict[int, str]) -> None:
     for place, job in enumerate(jobs):
-        if job.key is not None and job.key.conflict == "fail" and place in same:
+        if isinstance(job.key, Key) and job.key.conflict == "fail" and place in same:
             raise DuplicateKeyError(
                 f"the key '{job.key.text}' of '{job.type_name}' is taken by the chain {same[place]}",
                 id=same[place],

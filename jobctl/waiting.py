@@ -26,11 +26,12 @@ MOST_NAMED = 3
 def wait_for(
     store: Store,
     wanted: Sequence[str],
+    enough: int,
     timeout: float | None,
     on_closed: Callable[[Chain], None],
     cancelled: Callable[[], bool],
 ) -> dict[str, Chain]:
-    """Wait until all these chains are closed, or have failed; see ``Client.wait``.
+    """Wait until enough of these chains are closed, or have failed; see ``Client.wait``.
 
     Raises:
         NotFoundError: There is no such chain, or it was deleted meanwhile.
@@ -44,7 +45,7 @@ def wait_for(
         while True:
             _collect(store, wanted, done, on_closed)
             open_ = [each for each in wanted if each not in done]
-            if not open_ or cancelled():
+            if len(done) >= enough or cancelled():
                 return {each: done[each] for each in wanted if each in done}
             next_look = time.monotonic() + POLL_SECONDS
             while (now := time.monotonic()) < next_look and not cancelled():

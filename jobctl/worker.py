@@ -104,6 +104,7 @@ class Worker:
         self._keeper = LeaseKeeper(store, self._types)
         self._tally = Tally(store, self.id)
         self._inbox: SimpleQueue[Finished | None] = SimpleQueue()  # None: look around
+        self._turned = threading.Event()  # the loop has gone around
         self._stops = 0
         self._work_told = False
         self._runners: dict[bool, Runner] = {}  # by whether the handler is a coroutine function
@@ -136,6 +137,12 @@ class Worker:
         self._store.hurried = True
         self._inbox.put(None)
 
+    def answers(self, within: float) -> bool:
+        """Whether its loop goes around, or it is stopping; waits so many seconds for it. Safe from any thread."""
+        self._turned.clear()
+        self._inbox.put(None)
+        return self._turned.wait(within) or self._stops > 0
+
     def run(self) -> None:
         """Work until stopped, drained or done with max_jobs.
 
@@ -165,6 +172,7 @@ class Worker:
     def _loop(self) -> None:
         while not self._stops:
             self._receive(self._pause())
+            self._turned.set()
             self._give_back_stale()
             self._tell_of_running()
             wanted = self._wanted() if self._looking() else 0

@@ -266,7 +266,12 @@ def _shown(text: str, work: Path, place: Path, database: str) -> str:
     text = text.replace("\r\n", "\n").replace(str(place), PROGRAMS.rstrip("/")).replace(str(work), FOLDER)
     store = open_store(database)
     store.close()
+    text = _STATE.sub("sqlite:////home/ada/.local/state/jobctl/jobctl.db", text)
     return text.replace(store.label, "postgresql://app@db.example/app")
+
+
+_STATE = re.compile(r"sqlite:///\S*/jobctl/jobctl\.db")
+"""The database where none is named: in the home folder of whoever runs the page."""
 
 
 def _unit(text: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -85,13 +86,22 @@ class InThread(Generic[T]):
         return self._error
 
 
+PLACE = re.compile(r"^on (?:sqlite|postgresql):.*\n", re.MULTILINE)
+"""The line in which a command that changes data says on which database."""
+
+
 @dataclass(frozen=True)
 class Result:
-    """What a command left behind."""
+    """What a command left behind; ``err`` without the line about the database, which is ``place``."""
 
     code: int
     out: str
     err: str
+    place: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "place", "".join(PLACE.findall(self.err)))
+        object.__setattr__(self, "err", PLACE.sub("", self.err))
 
     @property
     def json(self) -> Any:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from jobctl.asking import Key, NewChain
+from jobctl.asking import Key, NewChain, Slot
 from jobctl.cli.documents import started_document
 from jobctl.cli.run import Run
 from jobctl.codecs import parse_json
@@ -31,10 +31,12 @@ KEY_FIELDS = {
     "key_conflict": "conflict",
 }
 
-FIELDS = {"type", *(each.name for each in fields(NewChain)[1:]), *KEY_FIELDS}
+SLOT = "key_slot"
+
+FIELDS = {"type", *(each.name for each in fields(NewChain)[1:]), *KEY_FIELDS, SLOT}
 """What a line may have."""
 
-TEXTS = ("type", "after", "at", "id", "key", "key_scope", "key_window", "key_conflict")
+TEXTS = ("type", "after", "at", "id", "key", "key_scope", "key_window", "key_conflict", SLOT)
 
 IDS = ("blocked_by", "key_exclude")
 
@@ -183,6 +185,8 @@ def _instant(at: str | datetime | None) -> datetime | None:
         raise InvalidDataError(f"'at': '{at}' is not a time: write 2026-01-31T17:00:00Z") from None
 
 
-def _key(merged: Mapping[str, Any]) -> Key | None:
+def _key(merged: Mapping[str, Any]) -> Key | Slot | None:
+    if SLOT in merged and "key" not in merged:
+        return Slot(merged[SLOT], merged.get("key_conflict", "return"))
     more = {name: merged[field] for field, name in KEY_FIELDS.items() if field in merged}
     return Key(merged["key"], **more) if "key" in merged else None

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec
 import typer
 
 from jobctl.cli import options
+from jobctl.cli.hiding import hide
 from jobctl.cli.layout import QuickCommand
 from jobctl.cli.options import Common
 from jobctl.cli.run import Run
@@ -20,10 +21,15 @@ P = ParamSpec("P")
 _COMMON = {
     "database": options.Database,
     "config": options.Config,
+    "profile": options.Profile,
     "no_color": options.NoColor,
     "debug": options.Debug,
     "quiet": options.Quiet,
 }
+
+
+class ReaderGoneError(Exception):
+    """Nobody reads stdout any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +41,14 @@ class Command:
         section: Under which heading the help lists it.
         examples: Command lines, each with what it does.
         function: What typer calls.
+        changes: Whether it changes data.
     """
 
     name: str
     section: str
     examples: Sequence[tuple[str, str]]
     function: Callable[..., None]
+    changes: bool
 
     def add_to(self, app: typer.Typer) -> None:
         """Add it."""
@@ -49,7 +57,7 @@ class Command:
 
 
 def command(
-    name: str, *, section: str, examples: Sequence[tuple[str, str]]
+    name: str, *, section: str, examples: Sequence[tuple[str, str]], changes: bool = False
 ) -> Callable[[Callable[Concatenate[Run, P], None]], Command]:
     """Make a function a command; it gets a Run, made of the options of every command, and its own options.
 
@@ -57,13 +65,20 @@ def command(
         name: The command's name.
         section: Under which heading the help lists it.
         examples: Command lines, each with what it does.
+        changes: Whether it changes data: then it says on stderr which database it acts on.
     """
 
     def decorate(function: Callable[Concatenate[Run, P], None]) -> Command:
         def with_run(context: typer.Context, given: Common, **values: Any) -> None:
-            function(Run(given.over(context.obj or Common())), **values)  # type: ignore[call-arg]
+            json = bool(values.get("json") or values.get("jsonl"))
+            run = Run(given.over(context.obj or Common()), changes=changes, json=json)
+            hide(lambda: run.sensitive)
+            try:
+                function(run, **values)  # type: ignore[call-arg]
+            except BrokenPipeError as error:  # typer would make it exit code 1
+                raise ReaderGoneError from error
 
-        return Command(name, section, examples, with_common(with_run, like=function))
+        return Command(name, section, examples, with_common(with_run, like=function), changes)
 
     return decorate
 

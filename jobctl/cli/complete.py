@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document
 from jobctl.cli.options import Actor, After, At, BlockedBy, Json, Note, Processors
@@ -23,15 +23,29 @@ from jobctl.errors import UsageError
         ("jobctl complete $id --output '{\"rejected\": true}' --note 'too late'", ""),
         ("jobctl complete $id --expect await-approval --continue process-request", ""),
     ),
+    changes=True,
 )
 def complete(
     run: Run,
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The chain, or a job that must still be its current one.")],
+    id_: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="The chain, or a job that must still be its current one.",
+            autocompletion=completing.chains,
+        ),
+    ],
     output: Annotated[
         str | None, typer.Option("--output", metavar="JSON", help="The output: JSON, @FILE, or - for stdin; else null.")
     ] = None,
     continue_: Annotated[
-        str | None, typer.Option("--continue", metavar="TYPE", help="Do not end the chain: hand over to a next job.")
+        str | None,
+        typer.Option(
+            "--continue",
+            metavar="TYPE",
+            help="Do not end the chain: hand over to a next job.",
+            autocompletion=completing.types,
+        ),
     ] = None,
     input_: Annotated[
         str | None, typer.Option("--input", metavar="JSON", help="The next job's input; else the current job's.")
@@ -46,7 +60,13 @@ def complete(
         str | None, typer.Option("--id", metavar="UUID", help="The next job's id; else a new one.")
     ] = None,
     expect: Annotated[
-        str | None, typer.Option("--expect", metavar="TYPE", help="Only if the chain is at this type; else exit 4.")
+        str | None,
+        typer.Option(
+            "--expect",
+            metavar="TYPE",
+            help="Only if the chain is at this type; else exit 4.",
+            autocompletion=completing.types,
+        ),
     ] = None,
     actor: Actor = None,
     note: Note = None,

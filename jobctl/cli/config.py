@@ -1,108 +1,225 @@
-"""Which database, and which processors: options, environment, configuration file."""
+"""The configuration: a file with profiles, and what overrides it."""
 
 from __future__ import annotations
 
 import difflib
 import os
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar
 
+from jobctl.cli.settings import SETTINGS, Setting
+from jobctl.cli.values import Table, Text
 from jobctl.errors import UsageError
 
+T = TypeVar("T")
+
 FILE_NAME = "jobctl.toml"
-KEYS = ("database", "processors", "require_note")
+PROFILE = "profile"
+PROFILES = "profiles"
+PROFILE_VARIABLE = "JOBCTL_PROFILE"
+
+_BY_KEY = {each.key: each for each in SETTINGS}
+_TABLES = {each.key.partition(".")[0] for each in SETTINGS if "." in each.key}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a value came from.
+
+    Attributes:
+        kind: The nearest of these that says something counts.
+        where: The option, the variable, the profile or the file; None for a default.
+    """
+
+    kind: Literal["option", "environment", "profile", "file", "default"]
+    where: str | None = None
+
+    def __str__(self) -> str:
+        prefix = {"environment": "$", "profile": "profile "}.get(self.kind, "")
+        return f"{prefix}{self.where or self.kind}"
+
+
+DEFAULT = Source("default")
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """A value, and where it came from."""
+
+    value: T
+    source: Source
 
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a configuration file says.
+    """What a configuration file says, with one of its profiles.
 
     Attributes:
-        database: A URL, or None.
-        processors: Modules, by name or by the path of their file.
-        require_note: Whether what is done by hand needs a note that says why.
+        file: The file; None: there is none.
+        profile: The profile that was chosen.
+        profile_source: By what.
+        profiles: All that the file has.
+        values: By key, what the file or its profile says.
     """
 
-    database: str | None = None
-    processors: tuple[str, ...] = ()
-    require_note: bool = False
+    file: Path | None = None
+    profile: str | None = None
+    profile_source: Source = DEFAULT
+    profiles: Sequence[str] = ()
+    values: Mapping[str, Found[Any]] = field(default_factory=dict)
+
+    def find(self, setting: Setting[T], option: Text | None = None) -> Found[T]:
+        """The value of a setting: the option's, its variable's, the profile's, the file's, or the default.
+
+        Args:
+            setting: The setting.
+            option: What the option says; None or an empty list: it was not given.
+
+        Raises:
+            UsageError: The option or the variable says what is no value of this setting.
+        """
+        if option is not None and option != []:
+            where = setting.option or setting.key
+            return Found(setting.kind.of_text(where, option), Source("option", where))
+        variable = setting.variable
+        if variable is not None and (text := os.environ.get(variable)):
+            return Found(setting.kind.of_text(f"the variable {variable}", text), Source("environment", variable))
+        if (found := self.values.get(setting.key)) is not None:
+            return found
+        return Found(setting.default_value(), DEFAULT)
 
 
-def read_configuration(option: str | None) -> Configuration:
+def read_configuration(file: str | None, profile: str | None = None) -> Configuration:
     """The configuration: of ``--config``, JOBCTL_CONFIG, the current folder, or the user's; empty without a file.
 
+    The profile is that of ``--profile``, JOBCTL_PROFILE, or ``profile`` in the file.
+
+    Args:
+        file: What ``--config`` says.
+        profile: What ``--profile`` says.
+
     Raises:
-        UsageError: A file that was named does not exist, or a file cannot be understood.
+        UsageError: A file or profile that was named does not exist, or a file cannot be understood.
     """
+    path = _path(file)
+    content = {} if path is None else _content(path)
+    own = content.pop(PROFILE, None)
+    profiles = content.pop(PROFILES, {})
+    if not (own is None or (isinstance(own, str) and own)):
+        raise UsageError(f"in the configuration file {path}, '{PROFILE}' must be a profile's name in quotes")
+    if not (isinstance(profiles, dict) and all(isinstance(each, dict) for each in profiles.values())):
+        raise UsageError(f"in the configuration file {path}, '{PROFILES}' must have a table for each profile")
+    chosen, source = _profile(profile, own, path)
+    if chosen is not None and chosen not in profiles:
+        raise UsageError(_no_such_profile(chosen, source, path, list(profiles)))
+    if path is None:
+        return Configuration()
+    values = dict(_values(path, content, None))
+    for name, table in profiles.items():
+        said = dict(_values(path, table, name))  # those that are not chosen are looked at too: a mistake shows early
+        if name == chosen:
+            for key, found in said.items():
+                values[key] = _over(values.get(key), found, _BY_KEY[key])
+    return Configuration(path, chosen, source, tuple(profiles), values)
+
+
+def _over(file: Found[Any] | None, profile: Found[Any], setting: Setting[Any]) -> Found[Any]:
+    """The profile's value; of a table, its entries go over those of the file."""
+    if file is None or not isinstance(setting.kind, Table):
+        return profile
+    return Found({**file.value, **profile.value}, profile.source)
+
+
+# --- which file and profile --------------------------------------------------------------------------------------
+
+
+def _path(option: str | None) -> Path | None:
     named = option if option is not None else os.environ.get("JOBCTL_CONFIG") or None
     if named is not None:
-        return _read(Path(named).expanduser())
+        return Path(named).expanduser()
     here = Path(FILE_NAME)
     if here.is_file():
-        return _read(here)
+        return here
     from platformdirs import user_config_path
 
     users = user_config_path("jobctl") / FILE_NAME
-    return _read(users) if users.is_file() else Configuration()
+    return users if users.is_file() else None
 
 
-def database_url(option: str | None, configuration: Configuration) -> str:
-    """The selected database: the option, JOBCTL_DATABASE, the configuration, or a file in the user's state folder."""
-    chosen = option if option is not None else os.environ.get("JOBCTL_DATABASE") or configuration.database
-    if chosen is not None:
-        return chosen
-    from platformdirs import user_state_path
+def _profile(option: str | None, own: str | None, path: Path | None) -> tuple[str | None, Source]:
+    if option is not None:
+        if not option:
+            raise UsageError("--profile is empty: give a name, or leave it out")
+        return option, Source("option", "--profile")
+    if text := os.environ.get(PROFILE_VARIABLE):
+        return text, Source("environment", PROFILE_VARIABLE)
+    return (None, DEFAULT) if own is None else (own, Source("file", str(path and path.absolute())))
 
-    return f"sqlite:///{user_state_path('jobctl') / 'jobctl.db'}"
+
+def _no_such_profile(name: str, source: Source, path: Path | None, known: Sequence[str]) -> str:
+    said = f"there is no profile '{name}'{f' ({source.where})' if source.kind == 'environment' else ''}"
+    if path is None:
+        return f"{said}: there is no configuration file; name one with --config FILE"
+    if not known:
+        return f"{said}: the configuration file {path} has no profiles; write [{PROFILES}.{name}]"
+    return f"{said} in the configuration file {path}; {_hint(name, known)}"
 
 
-def _read(path: Path) -> Configuration:
+# --- what a file says --------------------------------------------------------------------------------------------
+
+
+def _content(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"the configuration file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"the configuration file {path} is not TOML: {error}") from error
-    for key in content:
-        if key not in KEYS:
-            raise UsageError(f"the configuration file {path} has an unknown key '{key}'; {_hint(key)}")
-    folder = path.absolute().parent
-    database, processors = content.get("database"), content.get("processors", [])
-    if not (database is None or (isinstance(database, str) and database)):
-        raise UsageError(f"in the configuration file {path}, 'database' must be a URL in quotes")
-    if not _is_list_of_names(processors):
-        raise UsageError(f"in the configuration file {path}, 'processors' must be a list of module names in quotes")
-    require_note = content.get("require_note", False)
-    if not isinstance(require_note, bool):
-        raise UsageError(f"in the configuration file {path}, 'require_note' must be true or false")
-    return Configuration(
-        database=None if database is None else _beside(folder, database),
-        processors=tuple(_module(folder, each) for each in processors),
-        require_note=require_note,
-    )
 
 
-def _is_list_of_names(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) and each for each in value)
+def _values(path: Path, content: Mapping[str, Any], profile: str | None) -> Iterator[tuple[str, Found[Any]]]:
+    """What a file, or a profile in it, says: checked, by key."""
+    source = Source("file", str(path.absolute())) if profile is None else Source("profile", profile)
+    within = "" if profile is None else f"{PROFILES}.{profile}."
+    for key, value in _flat(path, content, within):
+        setting = _BY_KEY.get(key)
+        if setting is None:
+            raise UsageError(f"the configuration file {path} has an unknown key '{within}{key}'; {_key_hint(key)}")
+        if setting.of_profile and profile is None:
+            raise UsageError(f"in the configuration file {path}, '{key}' is about a profile: write it below one")
+        said = f"in the configuration file {path}, '{within}{key}'"
+        yield key, Found(setting.kind.of_toml(said, value, path.absolute().parent), source)
 
 
-def _hint(key: str) -> str:
-    close = difflib.get_close_matches(key, KEYS, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(KEYS)}"
+def _flat(path: Path, content: Mapping[str, Any], within: str) -> Iterator[tuple[str, Any]]:
+    """Keys and values, those of a table that holds settings with its name before them."""
+    for key, value in content.items():
+        if key not in _TABLES:
+            yield key, value
+        elif isinstance(value, dict):
+            yield from ((f"{key}.{each}", inner) for each, inner in value.items())
+        else:
+            raise UsageError(f"in the configuration file {path}, '{within}{key}' must be a table: [{within}{key}]")
 
 
-def _beside(folder: Path, url: str) -> str:
-    """A file's URL with its relative path taken from the configuration's folder."""
-    prefix, slashes, name = url.partition(":///")
-    if not prefix.startswith("sqlite") or not name or name.startswith(("/", "~", ":")):
-        return url
-    return f"{prefix}{slashes}{folder / name}"
+def _key_hint(key: str) -> str:
+    """What may have been meant: a key of the same table, or else one that ends like it."""
+    table, dot, last = key.rpartition(".")
+    prefix = f"{table}{dot}"
+    beside = [each.removeprefix(prefix) for each in _BY_KEY if each.startswith(prefix)]
+    ends = {each.rpartition(".")[2]: each for each in _BY_KEY}
+    if close := difflib.get_close_matches(last, beside, n=1):
+        return f"did you mean '{prefix}{close[0]}'?"
+    if close := difflib.get_close_matches(last, ends, n=1):
+        return f"did you mean '{ends[close[0]]}'?"
+    if dot:
+        return f"known in [{table}]: {', '.join(beside)}"
+    return f"known: {', '.join(sorted({PROFILE, PROFILES, *_TABLES, *(each for each in _BY_KEY if '.' not in each)}))}"
 
 
-def _module(folder: Path, name: str) -> str:
-    """A module's name, or the path of its file taken from the configuration's folder."""
-    if not (name.endswith(".py") or "/" in name):
-        return name
-    return str(folder / Path(name).expanduser())
+def _hint(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from jobctl.asking import Page
+from jobctl.cli import hiding
 from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Pause
 
 Item = TypeVar("Item")
@@ -30,15 +31,15 @@ def chain_document(chain: Chain) -> dict[str, Any]:
         "id": chain.id,
         "type": chain.type_name,
         "status": chain.status.value,
-        "input": chain.input,
-        "output": chain.output,
+        "input": hiding.input_of(chain),
+        "output": hiding.output_of(chain),
         "created_at": iso(chain.created_at),
         "closed_at": _iso_or_null(chain.closed_at),
         "job_id": chain.job_id,
         "job_type": chain.job_type,
         "scheduled_at": iso(chain.scheduled_at),
         "attempt": chain.attempt,
-        "last_error": chain.last_error,
+        "last_error": hiding.error_of(chain, chain.last_error),
         "priority": chain.priority,
         "length": chain.length,
         "key": chain.key,
@@ -61,14 +62,14 @@ def job_document(job: Job[Any]) -> dict[str, Any]:
         "type": job.type_name,
         "status": job.status.value,
         "priority": job.priority,
-        "input": job.input,
-        "output": job.output,
+        "input": hiding.input_of(job),
+        "output": hiding.output_of(job),
         "created_at": iso(job.created_at),
         "scheduled_at": iso(job.scheduled_at),
         "attempt": job.attempt,
         "worker": job.worker,
         "leased_until": _iso_or_null(job.leased_until),
-        "last_error": job.last_error,
+        "last_error": hiding.error_of(job, job.last_error),
         "completed_at": _iso_or_null(job.completed_at),
         "completed_by": job.completed_by,
         "blockers": list(job.blocker_ids),
@@ -78,19 +79,20 @@ def job_document(job: Job[Any]) -> dict[str, Any]:
 
 def detail_document(detail: ChainDetail) -> dict[str, Any]:
     """A chain with all that is known of it."""
+    jobs = {each.id: each for each in detail.jobs}
     return {
         "chain": chain_document(detail.chain),
         "jobs": [job_document(each) for each in detail.jobs],
         "blockers": [chain_document(each) for each in detail.blockers.values()],
         "dependents": [job_document(each) for each in detail.dependents],
-        "errors": [_error_document(each) for each in detail.errors],
+        "errors": [_error_document(each, jobs[each.job_id]) for each in detail.errors],
         "history": [act_document(each) for each in detail.history],
     }
 
 
 def outcome_document(chain: Chain) -> dict[str, Any]:
     """How a chain ended."""
-    return {"id": chain.id, "type": chain.type_name, "status": chain.status.value, "output": chain.output}
+    return {"id": chain.id, "type": chain.type_name, "status": chain.status.value, "output": hiding.output_of(chain)}
 
 
 def page_document(page: Page[Item], document: Callable[[Item], dict[str, Any]]) -> dict[str, Any]:
@@ -98,13 +100,13 @@ def page_document(page: Page[Item], document: Callable[[Item], dict[str, Any]]) 
     return {"items": [document(each) for each in page.items], "cursor": page.cursor}
 
 
-def _error_document(error: AttemptError) -> dict[str, Any]:
+def _error_document(error: AttemptError, job: Job[Any]) -> dict[str, Any]:
     return {
         "job_id": error.job_id,
         "attempt": error.attempt,
         "at": iso(error.at),
         "worker": error.worker,
-        "error": error.error,
+        "error": hiding.error_of(job, error.error),
     }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, job_document
 from jobctl.cli.options import Actor, After, At, Ids, Json, Note
@@ -20,6 +20,7 @@ from jobctl.model import Job
     "trigger",
     section="Work",
     examples=(("jobctl trigger $id", "does not wait for its time any longer"),),
+    changes=True,
 )
 def trigger(run: Run, ids: Ids, actor: Actor = None, note: Note = None, json: Json = False) -> None:
     """Have scheduled jobs run now, in the order given.
@@ -41,6 +42,7 @@ def trigger(run: Run, ids: Ids, actor: Actor = None, note: Note = None, json: Js
         ("jobctl reschedule $id --after 2h", ""),
         ("jobctl reschedule $id --at 2030-01-31T17:00 --priority 10", ""),
     ),
+    changes=True,
 )
 def reschedule(
     run: Run,
@@ -77,10 +79,11 @@ def reschedule(
         ("jobctl delete $id", ""),
         ("jobctl delete $id --cascade --note 'started by mistake'", "with what it waits for"),
     ),
+    changes=True,
 )
 def delete(
     run: Run,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The chains.")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The chains.", autocompletion=completing.chains)],
     cascade: Annotated[
         bool, typer.Option("--cascade", help="With all chains that they wait for, and that those do.")
     ] = False,

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from jobctl.asking import ListFilter, Page
 from jobctl.cli import parse
 from jobctl.cli.command import Command, command
-from jobctl.cli.documents import chain_document, job_document, page_document
+from jobctl.cli.documents import chain_document, job_document, page_document, to_json
 from jobctl.cli.options import (
+    Actor,
     ChainType,
     Cursor,
     Json,
     JsonLines,
     Limit,
+    Note,
     OfChain,
     OfJob,
     OfType,
+    OnlyIds,
     Order,
+    Reveal,
     Roots,
     Since,
     Statuses,
@@ -27,8 +31,12 @@ from jobctl.cli.options import (
 from jobctl.cli.render import CHAIN_COLUMNS, JOB_COLUMNS, Column, write_list
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
+from jobctl.model import Chain, Job
 
-Item = TypeVar("Item")
+if TYPE_CHECKING:
+    from jobctl.client import Client
+
+Item = TypeVar("Item", Chain, Job[Any])
 
 _LIST_HELP = """List chains, by the time they were started.
 
@@ -43,12 +51,19 @@ the last error, separated by tabs, - for nothing, times in UTC.
 """
 
 
+def _say_more(run: Run, page: Page[Any]) -> None:
+    if not page.items and run.talks_to_person:
+        run.say("nothing matches")
+    if page.cursor is not None:
+        run.say(f"there are more: --cursor {page.cursor}")
+
+
 def _listing(
     name: str,
     help_: str,
     columns: Sequence[Column[Item]],
     document: Callable[[Item], dict[str, Any]],
-    read: Callable[[Run, ListFilter], Page[Item]],
+    read: Callable[[Client, ListFilter], Page[Item]],
     examples: Sequence[tuple[str, str]],
 ) -> Command:
     """A command that lists something."""
@@ -68,9 +83,13 @@ def _listing(
         order: Order = "newest",
         json: Json = False,
         jsonl: JsonLines = False,
+        ids: OnlyIds = False,
+        reveal: Reveal = False,
+        actor: Actor = None,
+        note: Note = None,
     ) -> None:
-        if json and jsonl:
-            raise UsageError("--json and --jsonl exclude each other: give one of them")
+        if json + jsonl + ids > 1:
+            raise UsageError("--json, --jsonl and --ids exclude each other: give one of them")
         wanted = ListFilter(
             type_name=type_name,
             statuses=parse.statuses(status),
@@ -84,32 +103,26 @@ def _listing(
             limit=parse.whole("--limit", limit, range(1, 1001)),
             cursor=cursor,
         )
-        page = read(run, wanted)
+        if reveal and not (json or jsonl):
+            raise UsageError("--reveal is about inputs and outputs, which --json and --jsonl print: give one of them")
+        with run.client() as client:
+            page = read(client, wanted)
+            if reveal:
+                from jobctl.cli.revealing import reveal as showing_all
+
+                showing_all(run, client, page.items, actor=actor, note=note)
         if json:
             run.json(page_document(page, document))
             return
-        if jsonl:
+        if jsonl or ids:
             for each in page.items:
-                run.json(document(each))
+                run.out(each.id if ids else to_json(document(each)))
         else:
             write_list(run, columns, page.items)
-        if not page.items and run.talks_to_person:
-            run.say("nothing matches")
-        if page.cursor is not None:
-            run.say(f"there are more: --cursor {page.cursor}")
+        _say_more(run, page)
 
     list_.__doc__ = help_
     return command(name, section="Look", examples=examples)(list_)
-
-
-def _read_chains(run: Run, wanted: ListFilter) -> Page[Any]:
-    with run.client() as client:
-        return client.list_chains(wanted)
-
-
-def _read_jobs(run: Run, wanted: ListFilter) -> Page[Any]:
-    with run.client() as client:
-        return client.list_jobs(wanted)
 
 
 list_ = _listing(
@@ -117,10 +130,10 @@ list_ = _listing(
     _LIST_HELP,
     CHAIN_COLUMNS,
     chain_document,
-    _read_chains,
+    lambda client, wanted: client.list_chains(wanted),
     (
         ("jobctl list --status failed,blocked --since 1d", ""),
-        ("jobctl list --type await-approval | cut -f 1", ""),
+        ("jobctl list --type await-approval --ids | jobctl wait - --timeout 0s", ""),
     ),
 )
 
@@ -129,7 +142,7 @@ jobs = _listing(
     _JOBS_HELP,
     JOB_COLUMNS,
     job_document,
-    _read_jobs,
+    lambda client, wanted: client.list_jobs(wanted),
     (
         ("jobctl jobs --status running", ""),
         ("jobctl jobs --chain $id --order oldest --json", ""),

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from jobctl.cli.documents import iso
+from jobctl.cli.live import LiveLine
 from jobctl.cli.render import last_line, plain, span
 from jobctl.events import Event, Told
 
@@ -54,22 +55,34 @@ _WORDS = {each: each.removeprefix("job_").removeprefix("worker_").replace("_", "
 _WIDTH = max(map(len, _WORDS.values()))
 
 
+Entry = tuple[Event, float]
+"""An event, and when it happened, in seconds since 1970."""
+
+
 class Log:
     """Writes a line for each event that it is called with, on a thread of its own.
 
     A worker does not wait for its terminal or disk, and the lines that gather meanwhile are written at once.
     """
 
-    def __init__(self, line: Callable[[Event, datetime], str], *, quiet: bool) -> None:
+    def __init__(
+        self,
+        line: Callable[[Event, datetime], str],
+        *,
+        quiet: bool,
+        live: LiveLine | None = None,
+    ) -> None:
         """Make a log; it begins with ``with``.
 
         Args:
             line: Makes the line of an event and when it happened, in UTC.
             quiet: Leave out what is routine.
+            live: The line below the log, on a terminal.
         """
         self._line = line
         self._left_out = ROUTINE if quiet else frozenset()
-        self._told: SimpleQueue[tuple[Event, float] | None] = SimpleQueue()
+        self._live = live
+        self._told: SimpleQueue[Entry | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._write, name="jobctl-log", daemon=True)
 
     def __enter__(self) -> Self:
@@ -90,23 +103,37 @@ class Log:
         self._told.put((event, time.time()))
 
     def _write(self) -> None:
-        told = self._told.get()
-        while told is not None:
-            lines = []
-            while told is not None:
-                event, instant = told
-                lines.append(self._line(event, datetime.fromtimestamp(instant, UTC)))
-                if self._told.empty() or len(lines) == MOST_AT_ONCE:
-                    break
-                told = self._told.get()
+        over = False
+        while not over:
+            entries, over = self._gathered()
+            text = "".join(f"{self._line(each, datetime.fromtimestamp(at, UTC))}\n" for each, at in entries)
             with suppress(OSError, ValueError):  # a log that nobody reads any more stops no work
-                sys.stderr.write("\n".join(lines) + "\n")
-            if told is not None:
-                told = self._told.get()
+                if self._live is None:
+                    sys.stderr.write(text)
+                else:
+                    self._live.count(event for event, _ in entries)
+                    self._live.write(text)
+        if self._live is not None:
+            self._live.close()
+
+    def _gathered(self) -> tuple[list[Entry], bool]:
+        """What was told since, and whether that was all; waits for the first."""
+        entries: list[Entry] = []
+        while (told := self._told.get()) is not None:
+            entries.append(told)
+            if self._told.empty() or len(entries) == MOST_AT_ONCE:
+                return entries, False
+        return entries, True
 
 
-def json_line(event: Event, instant: datetime) -> str:
-    """An event as a JSON object, as docs/json.md says."""
+def json_line(event: Event, instant: datetime, *, database: str | None = None) -> str:
+    """An event as a JSON object, as docs/json.md says.
+
+    Args:
+        event: The event.
+        instant: When it happened.
+        database: Where the worker works, for people; said once, when it starts.
+    """
     line = {
         "time": iso(instant),
         "event": event.told.value,
@@ -117,6 +144,7 @@ def json_line(event: Event, instant: datetime) -> str:
         "attempt": event.attempt,
         "seconds": None if event.seconds is None else round(event.seconds, 6),
         "detail": event.detail,
+        "database": database if event.told is Told.WORKER_STARTED else None,
     }
     return json.dumps(line, ensure_ascii=False)
 

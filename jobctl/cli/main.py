@@ -20,6 +20,8 @@ from typer.exceptions import TyperException
 from jobctl import __version__
 from jobctl.cli import (
     complete,
+    completion,
+    configured,
     demo,
     edit,
     history,
@@ -34,7 +36,7 @@ from jobctl.cli import (
     wait,
     worker,
 )
-from jobctl.cli.command import Command, with_common
+from jobctl.cli.command import Command, ReaderGoneError, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
 from jobctl.errors import JobctlError, UsageError
@@ -62,6 +64,8 @@ COMMANDS: tuple[Command, ...] = (
     top.top,
     schema.migrate,
     schema.schema,
+    configured.config,
+    completion.completion,
     demo.demo,
 )
 """In the order in which the help lists them."""
@@ -70,6 +74,10 @@ _EXAMPLES = """\
 id=$(jobctl start await-approval --input '{"requestId": "123"}' --after 2h)
 jobctl worker --processors mymod
 jobctl complete $id --continue process-request"""
+
+
+BROKEN_PIPE = 128 + signal.SIGPIPE
+"""How a shell sees the end of a tool whose reader went away: what it wrote was not all read."""
 
 
 class Terminated(BaseException):
@@ -150,7 +158,7 @@ def _refuse_bytes(arguments: Sequence[str]) -> None:
 
 def _call(arguments: Sequence[str]) -> Any:
     command = typer.main.get_command(application())
-    if arguments:
+    if arguments or completion.COMPLETE_VARIABLE in os.environ:
         return command.main(args=list(arguments), prog_name="jobctl", standalone_mode=False)
     with contextlib.redirect_stdout(sys.stderr):  # nothing was asked: the help is no answer
         command.main(args=["--help"], prog_name="jobctl", standalone_mode=False)
@@ -162,9 +170,9 @@ def _call(arguments: Sequence[str]) -> Any:
 
 def _report(error: Exception, arguments: Sequence[str]) -> int:
     """Tell an error in one line, or as one JSON object, and give its exit code."""
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError | ReaderGoneError):
         _abandon(sys.stdout)
-        return 1
+        return BROKEN_PIPE
     if "--debug" in arguments:
         _tell("".join(traceback.format_exception(error)).rstrip("\n"))
     code, kind, message, details = describe(error)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from jobctl.cli import completing
+
 COMMON_PANEL = "Options of every command"
 
 
@@ -17,6 +19,7 @@ class Common:
     Attributes:
         database: A URL.
         config: A configuration file.
+        profile: A profile of the configuration.
         no_color: Write no colour, on a terminal either.
         debug: Show the traceback of an error.
         quiet: Say nothing but errors.
@@ -24,6 +27,7 @@ class Common:
 
     database: str | None = None
     config: str | None = None
+    profile: str | None = None
     no_color: bool = False
     debug: bool = False
     quiet: bool = False
@@ -33,6 +37,7 @@ class Common:
         return Common(
             database=self.database if self.database is not None else before.database,
             config=self.config if self.config is not None else before.config,
+            profile=self.profile if self.profile is not None else before.profile,
             no_color=self.no_color or before.no_color,
             debug=self.debug or before.debug,
             quiet=self.quiet or before.quiet,
@@ -54,12 +59,24 @@ Config = Annotated[
         "--config", metavar="FILE", rich_help_panel=COMMON_PANEL, help="Read this configuration.  [$JOBCTL_CONFIG]"
     ),
 ]
+Profile = Annotated[
+    str | None,
+    typer.Option(
+        "--profile",
+        metavar="NAME",
+        rich_help_panel=COMMON_PANEL,
+        help="Of the configuration.  [$JOBCTL_PROFILE]",
+        autocompletion=completing.profiles,
+    ),
+]
 NoColor = Annotated[bool, typer.Option("--no-color", rich_help_panel=COMMON_PANEL, help="No colour.  [$NO_COLOR]")]
 Debug = Annotated[bool, typer.Option("--debug", rich_help_panel=COMMON_PANEL, help="Show an error's traceback.")]
 Quiet = Annotated[bool, typer.Option("--quiet", rich_help_panel=COMMON_PANEL, help="Say nothing but errors.")]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 JsonLines = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per line.")]
+
+OnlyIds = Annotated[bool, typer.Option("--ids", help="Print the ids alone, one per line.")]
 
 Processors = Annotated[
     list[str] | None,
@@ -78,24 +95,47 @@ At = Annotated[
 ]
 BlockedBy = Annotated[
     list[str] | None,
-    typer.Option("--blocked-by", metavar="CHAIN", help="Wait until this chain has completed; repeatable."),
+    typer.Option(
+        "--blocked-by",
+        metavar="CHAIN",
+        help="Wait until this chain has completed; repeatable.",
+        autocompletion=completing.chains,
+    ),
 ]
 Timeout = Annotated[
     str | None, typer.Option("--timeout", metavar="DURATION", help="Give up after so long, with exit code 124.")
 ]
 
 Ids = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Chains, or jobs that must still be their chains' current ones.")
+    list[str],
+    typer.Argument(
+        metavar="ID...",
+        help="Chains, or jobs that must still be their chains' current ones.",
+        autocompletion=completing.chains,
+    ),
 ]
 Actor = Annotated[
     str | None, typer.Option("--actor", metavar="WHO", help="Who does it, for the history; else user@host.")
 ]
+Confirm = Annotated[
+    str | None,
+    typer.Option("--confirm", metavar="NAME", help="The profile's name, where it is one of production."),
+]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, for the history.")]
 
-OfType = Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.")]
+Reveal = Annotated[bool, typer.Option("--reveal", help="Show what is sensitive too; the history keeps who and when.")]
+
+OfType = Annotated[
+    str | None, typer.Option("--type", metavar="TYPE", help="Only of this type.", autocompletion=completing.types)
+]
 Statuses = Annotated[
     list[str] | None,
-    typer.Option("--status", metavar="STATUS", help="Only with this status; repeatable, or several with commas."),
+    typer.Option(
+        "--status",
+        metavar="STATUS",
+        help="Only with this status; repeatable, or several with commas.",
+        autocompletion=completing.statuses,
+    ),
 ]
 Since = Annotated[
     str | None, typer.Option("--since", metavar="TIME", help="Created at this time or later; 2h: two hours ago.")
@@ -103,14 +143,28 @@ Since = Annotated[
 Until = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Created before this time; 2h: two hours ago.")
 ]
-OfChain = Annotated[str | None, typer.Option("--chain", metavar="CHAIN", help="Only of this chain.")]
+OfChain = Annotated[
+    str | None, typer.Option("--chain", metavar="CHAIN", help="Only of this chain.", autocompletion=completing.chains)
+]
 OfJob = Annotated[
     str | None, typer.Option("--job", metavar="JOB", help="Only this job; in a list of chains, the one it belongs to.")
 ]
-ChainType = Annotated[str | None, typer.Option("--chain-type", metavar="TYPE", help="Only of chains of this type.")]
+ChainType = Annotated[
+    str | None,
+    typer.Option("--chain-type", metavar="TYPE", help="Only of chains of this type.", autocompletion=completing.types),
+]
 Roots = Annotated[bool, typer.Option("--roots", help="Without chains that others wait or waited for.")]
 Limit = Annotated[str, typer.Option("--limit", metavar="N", help="At most so many, 1 to 1000.", show_default=True)]
 Cursor = Annotated[
     str | None, typer.Option("--cursor", metavar="CURSOR", help="Where the page before ended, as it said.")
 ]
-Order = Annotated[str, typer.Option("--order", metavar="ORDER", help="newest or oldest first.", show_default=True)]
+Order = Annotated[
+    str,
+    typer.Option(
+        "--order",
+        metavar="ORDER",
+        help="newest or oldest first.",
+        show_default=True,
+        autocompletion=completing.words("newest", "oldest"),
+    ),
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from jobctl.cli.documents import iso
 from jobctl.codecs import parse_json
 from jobctl.errors import InvalidDataError, UsageError
+from jobctl.ids import require_id
 from jobctl.model import Status, parse_duration
 
 Say = Callable[[str], None]
@@ -144,6 +145,36 @@ def whole(option: str, text: str, allowed: range | None = None) -> int:
     if allowed is not None and number not in allowed:
         raise UsageError(f"{option}: {number} is out of range: {allowed.start} to {allowed.stop - 1}")
     return number
+
+
+def ids(given: Sequence[str]) -> list[str]:
+    """The ids given, each once in its one spelling; ``-`` stands for those on stdin.
+
+    Of a line of stdin its first field counts, so that what ``list`` prints is understood too.
+
+    Raises:
+        UsageError: One is not an id, or stdin is closed.
+    """
+    found: list[str] = []
+    for each in given:
+        if each == "-":
+            found += _ids_of_stdin()
+        else:
+            found.append(require_id(each))
+    return list(dict.fromkeys(found))
+
+
+def _ids_of_stdin() -> Iterator[str]:
+    if sys.stdin is None:
+        raise UsageError("- reads ids from stdin, which is closed")
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        fields = line.decode("utf-8-sig", "replace").split(maxsplit=1)
+        if not fields:
+            continue
+        try:
+            yield require_id(fields[0])
+        except UsageError as error:
+            raise UsageError(f"line {number} of stdin: {error}") from None
 
 
 def one_of(option: str, text: str, allowed: Sequence[str]) -> str:

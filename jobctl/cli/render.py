@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from jobctl.cli.documents import iso
+from jobctl.cli.hiding import error_of
 from jobctl.cli.run import Run, is_terminal
 from jobctl.model import Act, Chain, Job, Status
 
@@ -143,7 +144,7 @@ def _paused(item: Chain | Job[Any]) -> str | None:
 
 
 def _short_error(item: Chain | Job[Any]) -> str | None:
-    return None if item.last_error is None or item.status.closed else last_line(item.last_error)
+    return None if item.status.closed or (text := error_of(item, item.last_error)) is None else last_line(text)
 
 
 def _status_style(item: Chain | Job[Any]) -> str:

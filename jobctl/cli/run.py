@@ -7,18 +7,25 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
-from jobctl.cli.config import Configuration, database_url, read_configuration
+from jobctl.cli import settings
+from jobctl.cli.config import Configuration, Found, read_configuration
 from jobctl.cli.documents import to_json
 from jobctl.cli.options import Common
-from jobctl.cli.parse import names
+from jobctl.cli.values import Text
+from jobctl.errors import JobctlError
+from jobctl.passwords import without_password
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from jobctl.client import Client
     from jobctl.registry import Registry
+    from jobctl.sensitive import Sensitive
+    from jobctl.storage.store import Store
+
+T = TypeVar("T")
 
 
 class Run:
@@ -27,8 +34,18 @@ class Run:
     Data goes to stdout, what is said to a person to stderr; neither is closed or replaced here.
     """
 
-    def __init__(self, common: Common) -> None:
+    def __init__(self, common: Common, *, changes: bool = False, json: bool = False) -> None:
+        """Make the run of a command.
+
+        Args:
+            common: The options of every command.
+            changes: Whether it changes data: then it is said which database it acts on.
+            json: Whether JSON is asked for: then stderr has one object when it fails, and nothing else.
+        """
         self.common = common
+        self._changes = changes
+        self._registry: Registry | None = None
+        self._json = json
 
     # --- streams -------------------------------------------------------------------------------------------------
 
@@ -77,36 +94,94 @@ class Run:
             emoji=False,
         )
 
-    # --- database and processors ---------------------------------------------------------------------------------
+    # --- configuration, database and processors ------------------------------------------------------------------
 
     @cached_property
     def configuration(self) -> Configuration:
-        """What the configuration file says."""
-        return read_configuration(self.common.config)
+        """What the configuration file and its profile say."""
+        return read_configuration(self.common.config, self.common.profile)
+
+    def setting(self, setting: settings.Setting[T], option: Text | None = None) -> T:
+        """The value of a setting: the option's if it was given, else that of the variable, file or default."""
+        return self.configuration.find(setting, option).value
 
     @property
     def database(self) -> str:
         """The selected database's URL."""
-        return database_url(self.common.database, self.configuration)
+        return self._database.value
+
+    @property
+    def _database(self) -> Found[str]:
+        return self.configuration.find(settings.DATABASE, self.common.database)
+
+    @contextlib.contextmanager
+    def store(self, *, pool_size: int = 5, told: bool = False) -> Iterator[Store]:
+        """The selected database, closed at the end. A command that changes data says which it is.
+
+        Args:
+            pool_size: How many connections are kept open.
+            told: The command says it in a way of its own.
+        """
+        from jobctl.storage.open import open_store
+
+        store = open_store(self.database, pool_size=pool_size)
+        says = self._changes and not told
+        try:
+            if says and not self._json:
+                self.say(self._place(store.label))
+            yield store
+            if says and self._json:
+                self.say(self._place(store.label))
+        except JobctlError as error:
+            if self._changes:
+                vars(error).setdefault("database", without_password(store.label))  # a fact of it, for --json
+            raise
+        finally:
+            store.close()
+
+    def _place(self, label: str) -> str:
+        """The database, for a person: and the profile, and what went over the profile's own."""
+        text, source, profile = f"on {without_password(label)}", self._database.source, self.configuration.profile
+        if profile is None:
+            return text
+        ignored = source.kind in {"option", "environment"} and settings.DATABASE.key in self.configuration.values
+        return f"{text} ({source}), not that of profile {profile}" if ignored else f"{text} (profile {profile})"
 
     @contextlib.contextmanager
     def client(self, processors: Registry | None = None) -> Iterator[Client]:
         """A client of the selected database, closed at the end."""
         from jobctl.client import Client
 
-        with Client(self.database, processors=processors, require_note=self.configuration.require_note) as client:
-            yield client
+        with self.store() as store:
+            yield Client(store, processors=processors, require_note=self.setting(settings.REQUIRE_NOTE))
 
     def registry(self, modules: Sequence[str] | None) -> Registry:
         """The processors of these modules, or else of those that the configuration names; maybe none."""
-        wanted = names("--processors", modules)
+        wanted = self.setting(settings.PROCESSORS, modules)
         from jobctl.registry import Registry, load_modules
 
-        wanted = wanted or list(self.configuration.processors)
-        if not wanted:
-            return Registry()
-        with contextlib.redirect_stdout(sys.stderr):  # what a module prints when it is imported is no data
-            return load_modules(wanted)
+        registry = Registry()
+        if wanted:
+            with contextlib.redirect_stdout(sys.stderr):  # what a module prints when it is imported is no data
+                registry = load_modules(wanted)
+        registry.hide(self.setting(settings.SENSITIVE))
+        self._registry = registry
+        return registry
+
+    @cached_property
+    def sensitive(self) -> Sensitive:
+        """What is not shown: what the configuration says, and the processors, if they are given or configured.
+
+        Where these cannot be loaded nobody knows what they call sensitive: then no input and no output is shown.
+        """
+        from jobctl.sensitive import Sensitive
+
+        try:
+            registry = self._registry if self._registry is not None else self.registry(None)
+        except JobctlError as error:
+            self.say(f"inputs, outputs and errors are hidden: what is sensitive in them is not known; {error}")
+            return Sensitive({}, everything=True)
+        return registry.sensitive
 
 
 def is_terminal(stream: TextIO | None) -> bool:

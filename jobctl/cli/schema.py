@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.options import Json
 from jobctl.cli.run import Run
@@ -21,6 +21,7 @@ DIALECTS = ("postgresql", "sqlite")
         ("jobctl migrate --dry-run", "what it would apply"),
         ("jobctl migrate --database postgresql://app@db/app", ""),
     ),
+    changes=True,
 )
 def migrate(
     run: Run,
@@ -33,13 +34,9 @@ def migrate(
     """
     from jobctl.storage.migrate import migrate as apply
     from jobctl.storage.migrate import pending
-    from jobctl.storage.open import open_store
 
-    store = open_store(run.database)
-    try:
+    with run.store() as store:
         steps = pending(store) if dry_run else apply(store)
-    finally:
-        store.close()
     if json:
         migrations = [{"version": each.version, "name": each.name} for each in steps]
         run.json({"database": store.label, "dry_run": dry_run, "migrations": migrations})
@@ -62,18 +59,20 @@ def schema(
     run: Run,
     dialect: Annotated[
         str | None,
-        typer.Option("--dialect", metavar="KIND", help="postgresql or sqlite; else the selected database's."),
+        typer.Option(
+            "--dialect",
+            metavar="KIND",
+            help="postgresql or sqlite; else the selected database's.",
+            autocompletion=completing.words(*DIALECTS),
+        ),
     ] = None,
 ) -> None:
     """Print the schema of a new database as SQL, without connecting."""
     if dialect is not None:
         kind = parse.one_of("--dialect", dialect, DIALECTS)
     else:
-        from jobctl.storage.open import open_store
-
-        store = open_store(run.database)
-        kind = store.dialect
-        store.close()
+        with run.store() as store:
+            kind = store.dialect
     from jobctl.storage.migrate import schema_script
 
     run.out(schema_script(kind).rstrip("\n"))

@@ -83,7 +83,7 @@ def stage(folder: Path, url: str, tell: Tell, interruptions: Interruptions) -> I
     (folder / "jobctl.toml").write_text("", encoding="utf-8")
     path = [str(Path(package.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if not name.startswith("JOBCTL_")},
         "JOBCTL_DATABASE": url,
         "JOBCTL_CONFIG": str(folder / "jobctl.toml"),  # the user's would be read else
         "PYTHONPATH": os.pathsep.join(path),  # the jobctl that runs, installed or not

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from jobctl.asking import KEY_CONFLICTS, KEY_SCOPES, Key, NewChain
-from jobctl.cli import parse
+from jobctl.asking import KEY_CONFLICTS, KEY_SCOPES, Key, NewChain, Slot
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, started_document
+from jobctl.cli.hiding import output_of, without_secrets
 from jobctl.cli.options import After, At, BlockedBy, Json, Processors, Timeout
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
@@ -28,12 +29,17 @@ from jobctl.model import Chain, Paused, Status
         ("jobctl start import --input @rows.json --wait --timeout 5m", "prints the output"),
         ("id=$(jobctl start nightly --at 2030-01-31T03:00)", "local time"),
         ("jobctl start report --key 2030-01 --key-scope any", "once, however often it is run"),
+        ("jobctl start report --key-slot 1h", "once an hour, from however many hosts"),
         ("jobctl start resize --batch images.jsonl", "a chain for each line"),
     ),
+    changes=True,
 )
 def start(
     run: Run,
-    type_name: Annotated[str | None, typer.Argument(metavar="TYPE", help="The type of the chain's first job.")] = None,
+    type_name: Annotated[
+        str | None,
+        typer.Argument(metavar="TYPE", help="The type of the chain's first job.", autocompletion=completing.types),
+    ] = None,
     input_: Annotated[
         str | None, typer.Option("--input", metavar="JSON", help="The input: JSON, @FILE, or - for stdin; else null.")
     ] = None,
@@ -53,7 +59,12 @@ def start(
     ] = None,
     key_scope: Annotated[
         str | None,
-        typer.Option("--key-scope", metavar="SCOPE", help="Which chains count: incomplete (the default) or any."),
+        typer.Option(
+            "--key-scope",
+            metavar="SCOPE",
+            help="Which chains count: incomplete (the default) or any.",
+            autocompletion=completing.words(*KEY_SCOPES),
+        ),
     ] = None,
     key_window: Annotated[
         str | None,
@@ -66,8 +77,15 @@ def start(
     key_conflict: Annotated[
         str | None,
         typer.Option(
-            "--key-conflict", metavar="WHAT", help="return the chain that has the key (the default), or fail: exit 4."
+            "--key-conflict",
+            metavar="WHAT",
+            help="return the chain that has the key (the default), or fail: exit 4.",
+            autocompletion=completing.words(*KEY_CONFLICTS),
         ),
+    ] = None,
+    key_slot: Annotated[
+        str | None,
+        typer.Option("--key-slot", metavar="DURATION", help="Once per input and slot of time, instead of --key."),
     ] = None,
     batch: Annotated[
         str | None,
@@ -85,11 +103,12 @@ def start(
 
     With --wait its output is printed instead, as JSON, and the id is told on stderr.
 
-    With --key, the id of the chain that has the key is printed if there is one, and stderr says so.
+    With --key, the id of the chain that has the key is printed if there is one, and stderr says so. --key-slot makes
+    the key of type, input and the slot of time in which the database's clock is; closed chains count.
 
     With --batch, a line is an object with type, input, after, at, blocked_by, priority, id, key, key_scope, key_window,
-    key_exclude and key_conflict; what it leaves out is as TYPE and the options say. Ids are printed in the order of the
-    lines. A thousand lines are started at once, all or none.
+    key_exclude, key_conflict and key_slot; what it leaves out is as TYPE and the options say. Ids are printed in the
+    order of the lines. A thousand lines are started at once, all or none.
     """
     if timeout is not None and not wait:
         raise UsageError("--timeout limits --wait: give both")
@@ -97,7 +116,7 @@ def start(
     value = parse.input_argument(input_, set_)
     due = parse.schedule(after, at, run.say)
     number = parse.whole("--priority", priority)
-    keys = _key_options(key_scope, key_window, key_exclude, key_conflict)
+    keys = _key_options(key_scope, key_window, key_exclude, key_conflict, key_slot)
     if batch is not None:
         _refuse_with_batch({"--wait": wait, "--id": id_, "--key": key})
         given = {"type": type_name, "input": value, "blocked_by": blocked_by, "priority": number, **due, **keys}
@@ -126,9 +145,9 @@ def start(
     if wait:
         from jobctl.waiting import require_completed
 
-        require_completed(chain)
+        require_completed(without_secrets(chain))
         if not json:
-            run.json(chain.output)
+            run.json(output_of(chain))
 
 
 def _tell(run: Run, chain: Chain, paused: Paused | None, *, awaited: bool) -> None:
@@ -142,7 +161,11 @@ def _tell(run: Run, chain: Chain, paused: Paused | None, *, awaited: bool) -> No
         run.say(f"started {plain(chain.type_name)}: {_state(chain)}{held}")
 
 
-def _key(key: str | None, more: Mapping[str, Any]) -> Key | None:
+def _key(key: str | None, more: Mapping[str, Any]) -> Key | Slot | None:
+    if "key_slot" in more:
+        if key is not None or more.keys() - {"key_slot", "key_conflict"}:
+            raise UsageError("--key-slot makes a key of its own: leave out --key and what is about it")
+        return Slot(more["key_slot"], more.get("key_conflict", "return"))
     if key is None and more:
         raise UsageError("--key-scope, --key-window, --key-exclude and --key-conflict are about a key: give --key too")
     return None if key is None else Key(key, **{name.removeprefix("key_"): each for name, each in more.items()})
@@ -153,7 +176,7 @@ def _state(chain: Chain) -> str:
 
 
 def _key_options(
-    scope: str | None, window: str | None, exclude: list[str] | None, conflict: str | None
+    scope: str | None, window: str | None, exclude: list[str] | None, conflict: str | None, slot: str | None
 ) -> dict[str, Any]:
     """What is said of the key, or of the keys of a batch."""
     found: dict[str, Any] = {}
@@ -166,6 +189,9 @@ def _key_options(
         found["key_exclude"] = exclude
     if conflict is not None:
         found["key_conflict"] = parse.one_of("--key-conflict", conflict, KEY_CONFLICTS)
+    if slot is not None:
+        parse.duration("--key-slot", slot, "1s")
+        found["key_slot"] = slot
     return found
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from jobctl.cli.documents import iso, to_json
+from jobctl.cli.hiding import error_of, input_of, output_of
 from jobctl.cli.render import STYLES, last_line, plain, relative, what_changed
 from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Paused, Status
 
@@ -113,15 +114,16 @@ def _facts(job: Job[Any], errors: Sequence[AttemptError], now: datetime) -> Iter
         yield (("attempt " if job.status is Status.RUNNING else "attempts ", "dim"), (str(job.attempt), ""))
     if job.leased_until is not None:
         yield (("lease until ", "dim"), (f"{iso(_second(job.leased_until))} ({relative(job.leased_until, now)})", ""))
-    yield (("input ", "dim"), (plain(to_json(job.input)), ""))
+    yield (("input ", "dim"), (plain(to_json(input_of(job))), ""))
     if job.status is Status.COMPLETED:
-        yield (("output ", "dim"), (plain(to_json(job.output)), ""))
+        yield (("output ", "dim"), (plain(to_json(output_of(job))), ""))
     if len(errors) > ERRORS_SHOWN:
         yield ((f"{len(errors) - ERRORS_SHOWN} earlier errors", "dim"),)
     for each in errors[-ERRORS_SHOWN:]:
         by = "" if each.worker is None else f", {plain(each.worker)}"
         said = f"error of attempt {each.attempt} "
-        yield ((said, "dim"), (last_line(each.error), "red"), (f" ({relative(each.at, now)}{by})", "dim"))
+        text = last_line(error_of(job, each.error) or "")
+        yield ((said, "dim"), (text, "red"), (f" ({relative(each.at, now)}{by})", "dim"))
 
 
 def _times(job: Job[Any], now: datetime) -> Words:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document, outcome_document
-from jobctl.cli.options import Json, Timeout
+from jobctl.cli.hiding import hide, output_of, without_secrets
+from jobctl.cli.options import Actor, Json, Note, Reveal, Timeout
 from jobctl.cli.run import Run
 from jobctl.errors import UnsuccessfulError
 from jobctl.model import Chain, Status
@@ -21,34 +23,58 @@ from jobctl.model import Chain, Status
     examples=(
         ("jobctl wait $id --timeout 10m", "prints the output"),
         ("jobctl wait $first $second", "prints a line for each as it closes"),
+        ("jobctl wait --any $first $second", "the first that closes"),
+        ("jobctl list --ids --status ready | jobctl wait - --timeout 0s", ""),
     ),
 )
 def wait(
     run: Run,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The chains.")],
+    ids: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="ID...", help="The chains; - reads ids from stdin, one per line.", autocompletion=completing.chains
+        ),
+    ],
+    any_: Annotated[bool, typer.Option("--any", help="Only until one of them is closed.")] = False,
     timeout: Timeout = None,
+    reveal: Reveal = False,
+    actor: Actor = None,
+    note: Note = None,
     json: Json = False,
 ) -> None:
     """Wait until chains are closed, and print the output as JSON.
 
-    For several chains, one line with id, type, status and output is printed for each as it closes.
-    Exit code 8 when one failed or was cancelled, 3 when one does not exist or was deleted.
+    For several chains, and for ids from stdin, one line with id, type, status and output is printed for each as it
+    closes. Exit code 8 when one failed or was cancelled, 3 when one does not exist or was deleted. With --any only what
+    closed first counts; of no ids at all there is nothing to wait for.
     """
     limit = None if timeout is None else parse.duration("--timeout", timeout)
-    several = len(set(ids)) > 1
-
-    def tell(chain: Chain) -> None:
-        run.json(outcome_document(chain))
-        run.flush()
+    wanted = parse.ids(ids)
+    several = len(wanted) > 1 or "-" in ids
 
     with run.client() as client:
-        found = client.wait(ids, timeout=limit, on_closed=tell if several and not json else _nothing)
+
+        def show_all(chains: Iterable[Chain]) -> None:
+            if reveal:
+                from jobctl.cli.revealing import reveal as showing_all
+
+                hide(lambda: run.sensitive)
+                showing_all(run, client, chains, actor=actor, note=note)
+
+        def tell(chain: Chain) -> None:
+            show_all([chain])
+            run.json(outcome_document(chain))
+            run.flush()
+
+        found = client.wait(wanted, any=any_, timeout=limit, on_closed=tell if several and not json else _nothing)
+        if json or not several:
+            show_all(found.values())
     if json:
         run.json({"items": [chain_document(each) for each in found.values()]})
     _require_completed(list(found.values()))
     if not several and not json:
         (chain,) = found.values()
-        run.json(chain.output)
+        run.json(output_of(chain))
 
 
 def _nothing(_: Chain) -> None:
@@ -66,4 +92,4 @@ def _require_completed(chains: list[Chain]) -> None:
             f"{len(bad)} of {len(chains)} chains did not complete: {listed}", id=bad[0].id, status=bad[0].status
         )
     for each in bad:
-        require_completed(each)
+        require_completed(without_secrets(each))

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import completing, parse, settings
 from jobctl.cli.command import command
-from jobctl.cli.log import Log, human_line, json_line
 from jobctl.cli.options import Processors
 from jobctl.cli.run import Run
+from jobctl.cli.supervision import Supervisor
+from jobctl.cli.worker_log import worker_log
 from jobctl.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,17 +35,28 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
         ("jobctl worker --processors ./handlers.py --drain", "ends once nothing is ready"),
         ("jobctl worker --processors mymod --types resize,import --concurrency 4", ""),
     ),
+    changes=True,
 )
 def worker(
     run: Run,
     processors: Processors = None,
     types: Annotated[
         list[str] | None,
-        typer.Option("--types", metavar="TYPE", help="Only these types; repeatable, or several with commas."),
+        typer.Option(
+            "--types",
+            metavar="TYPE",
+            help="Only these types; repeatable, or several with commas.",
+            autocompletion=completing.types,
+        ),
     ] = None,
     concurrency: Annotated[
-        str, typer.Option("--concurrency", metavar="N", help="How many jobs run at once.", show_default=True)
-    ] = "10",
+        str | None,
+        typer.Option(
+            "--concurrency",
+            metavar="N",
+            help=f"How many jobs run at once.  [default: {settings.CONCURRENCY.default_text}]",
+        ),
+    ] = None,
     require_middleware: Annotated[
         list[str] | None,
         typer.Option("--require-middleware", metavar="NAME", help="Refuse processors without it; repeatable."),
@@ -61,64 +71,70 @@ def worker(
         typer.Option("--max-attempts", metavar="N", help="Then a job is failed, unless its processor says otherwise."),
     ] = None,
     lease: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--lease", metavar="DURATION", help="How long a dead worker's jobs stay taken.", show_default=True
+            "--lease",
+            metavar="DURATION",
+            help=f"How long a dead worker's jobs stay taken.  [default: {settings.LEASE.default_text}]",
         ),
-    ] = "30s",
+    ] = None,
     poll: Annotated[
-        str,
+        str | None,
         typer.Option(
-            "--poll", metavar="DURATION", help="Look for work this often, told of it or not.", show_default=True
+            "--poll",
+            metavar="DURATION",
+            help=f"Look for work this often, told of it or not.  [default: {settings.POLL.default_text}]",
         ),
-    ] = "5s",
+    ] = None,
     shutdown_timeout: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--shutdown-timeout",
             metavar="DURATION",
-            help="How long running jobs may take to end after a signal.",
-            show_default=True,
+            help="How long running jobs may take to end after a signal."
+            f"  [default: {settings.SHUTDOWN_TIMEOUT.default_text}]",
         ),
-    ] = "30s",
+    ] = None,
     log_format: Annotated[
-        str, typer.Option("--log-format", metavar="FORMAT", help="human or json lines.", show_default=True)
-    ] = "human",
+        str | None,
+        typer.Option(
+            "--log-format",
+            metavar="FORMAT",
+            help=f"human or json lines.  [default: {settings.LOG_FORMAT.default_text}]",
+            autocompletion=completing.words("human", "json"),
+        ),
+    ] = None,
 ) -> None:
     """Run jobs until stopped, and log on stderr what happens.
 
     SIGTERM and SIGINT stop it: running jobs may end, the others are given back; a second signal stops at once.
     The exit code is then 143 or 130. With --quiet only what went wrong is logged.
     """
-    from jobctl.options import CONCURRENCY, MAX_ATTEMPTS, MAX_JOBS, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
-    from jobctl.storage.open import open_store
+    from jobctl.options import MAX_JOBS, WorkerOptions
     from jobctl.worker import MOST_TRANSACTIONS, Worker
 
-    log = parse.one_of("--log-format", log_format, ("human", "json"))
+    log = run.setting(settings.LOG_FORMAT, log_format)
     options = WorkerOptions(
-        name=name,
-        concurrency=parse.whole("--concurrency", concurrency, CONCURRENCY),
-        types=parse.names("--types", types) or None,
+        name=run.setting(settings.NAME, name),
+        concurrency=run.setting(settings.CONCURRENCY, concurrency),
+        types=run.setting(settings.TYPES, types) or None,
         drain=drain,
-        require_middleware=parse.names("--require-middleware", require_middleware),
+        require_middleware=run.setting(settings.REQUIRE_MIDDLEWARE, require_middleware),
         max_jobs=None if max_jobs is None else parse.whole("--max-jobs", max_jobs, MAX_JOBS),
-        max_attempts=None if max_attempts is None else parse.whole("--max-attempts", max_attempts, MAX_ATTEMPTS),
-        lease=parse.duration("--lease", lease, SHORTEST_LEASE).total_seconds(),
-        poll=parse.duration("--poll", poll, SHORTEST_POLL).total_seconds(),
-        shutdown_timeout=parse.duration("--shutdown-timeout", shutdown_timeout).total_seconds(),
+        max_attempts=run.setting(settings.MAX_ATTEMPTS, max_attempts),
+        lease=run.setting(settings.LEASE, lease).total_seconds(),
+        poll=run.setting(settings.POLL, poll).total_seconds(),
+        shutdown_timeout=run.setting(settings.SHUTDOWN_TIMEOUT, shutdown_timeout).total_seconds(),
     )
     registry = run.registry(processors)
     if not registry:
         raise UsageError("a worker needs processors: give --processors MOD, or 'processors' in jobctl.toml")
-    line = json_line if log == "json" else partial(human_line, colored=run.colored(sys.stderr))
-    store = open_store(run.database, pool_size=min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS)
-    try:
-        with Log(line, quiet=run.common.quiet) as tell:
-            working = Worker(store, registry, options, tell)
-            with _stopped_by_signals(working) as received:
-                working.run()
-    finally:
-        store.close()
+    pool_size = min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS
+    with run.store(pool_size=pool_size, told=log == "json") as store, worker_log(run, log, store.label) as tell:
+        supervisor = Supervisor.of_environment()
+        working = Worker(store, registry, options, supervisor.hearing(tell))
+        with _stopped_by_signals(working) as received, supervisor.watching(working):
+            working.run()
     if received:
         raise typer.Exit(128 + received[0])
 

@@ -14,13 +14,14 @@ from jobctl.client.counting import CountingCalls
 from jobctl.client.history import HistoryCalls
 from jobctl.client.looking import LookingCalls
 from jobctl.client.operating import OperatingCalls
+from jobctl.client.revealing import RevealingCalls
 from jobctl.client.starting import StartingCalls
 from jobctl.registry import Registry
 from jobctl.storage.open import open_store
 from jobctl.storage.store import Store
 
 
-class Client(StartingCalls, HandCalls, OperatingCalls, LookingCalls, HistoryCalls, CountingCalls):
+class Client(StartingCalls, HandCalls, OperatingCalls, LookingCalls, RevealingCalls, HistoryCalls, CountingCalls):
     """A database of job chains.
 
     Every method that reads or writes takes ``conn``, a SQLAlchemy Connection to the same database: then it

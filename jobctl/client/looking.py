@@ -89,6 +89,7 @@ class LookingCalls(Connected):
         self,
         chain_ids: Iterable[str],
         *,
+        any: bool = False,  # noqa: A002 - as above
         timeout: timedelta | str | None = None,
         on_closed: Callable[[Chain], None] = lambda _: None,
         cancelled: Callable[[], bool] = lambda: False,
@@ -97,6 +98,7 @@ class LookingCalls(Connected):
 
         Args:
             chain_ids: The chains.
+            any: Only until one of them is; then those that are, are returned.
             timeout: Give up after so long.
             on_closed: Called with each chain as soon as it is known to be closed or failed.
             cancelled: Asked about ten times a second; once true, what has closed so far is returned.
@@ -110,7 +112,8 @@ class LookingCalls(Connected):
         """
         wanted = list(dict.fromkeys(require_id(each) for each in chain_ids))
         limit = Schedule.of(timeout).after_seconds
-        return wait_for(self._ready(), wanted, limit, on_closed, cancelled)
+        enough = min(len(wanted), 1) if any else len(wanted)
+        return wait_for(self._ready(), wanted, enough, limit, on_closed, cancelled)
 
 
 def _checked(wanted: ListFilter) -> ListFilter:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from jobctl.asking import Key, NewChain
+from jobctl.asking import Key, NewChain, Slot
 from jobctl.client.connected import Connected, savepoint
 from jobctl.model import Chain
 from jobctl.processors import AnyProcessor
@@ -28,7 +28,7 @@ class StartingCalls(Connected):
         blocked_by: Sequence[str] = (),
         priority: int = 0,
         id: str | None = None,  # noqa: A002 - as above
-        key: Key | str | None = None,
+        key: Key | Slot | str | None = None,
         conn: Connection | None = None,
     ) -> Chain:
         """Start a chain, or find the one that has its key.
@@ -42,7 +42,7 @@ class StartingCalls(Connected):
             priority: Higher goes first, -1000 to 1000.
             id: An id of the caller's own, a UUID.
             key: Names the work: while a chain of this type with this key is open, that is the result, with
-                ``deduplicated`` set. A Key says more.
+                ``deduplicated`` set. A Key says more; a Slot makes one of the input and the time.
             conn: The caller's transaction.
 
         Raises:

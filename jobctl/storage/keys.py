@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, exists, literal_column, or_, select
 
+from jobctl.asking import Key
 from jobctl.storage.parameters import key_row
 from jobctl.storage.records import NewJob
 from jobctl.storage.spelling import as_text, later, matching, now, rows
@@ -52,7 +53,7 @@ def same(store: Store, conn: Connection, jobs: Sequence[NewJob]) -> dict[int, st
     Returns:
         The chains that stand for them, by their place among the jobs: chains that exist, or others of the jobs.
     """
-    keyed = {place: (first, first.key) for place, first in enumerate(jobs) if first.key is not None}
+    keyed = {place: (first, first.key) for place, first in enumerate(jobs) if isinstance(first.key, Key)}
     if not keyed:
         return {}
     store.lock_keys(conn, sorted({(first.type_name, key.text) for first, key in keyed.values()}))

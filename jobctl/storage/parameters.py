@@ -60,9 +60,13 @@ def new_job_row(job: NewJob, status: str) -> JsonRow:
         "priority": job.priority,
         "blocker_count": len(job.blocked_by),
         **schedule_row(job.schedule),
-        "dedup_key": None if job.key is None else job.key.text,
+        "dedup_key": _key_text(job),
         "input": job.input,
     }
+
+
+def _key_text(job: NewJob) -> str | None:
+    return job.key.text if isinstance(job.key, Key) else None
 
 
 def key_row(place: int, job: NewJob, key: Key) -> JsonRow:
@@ -87,7 +91,7 @@ def started_row(job: NewJob, row: JsonRow, created_at: datetime, scheduled_at: d
         attempt=0,
         last_error=None,
         priority=job.priority,
-        key=None if job.key is None else job.key.text,
+        key=_key_text(job),
         tail_index=0,
     )
 

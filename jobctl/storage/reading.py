@@ -36,6 +36,14 @@ class Detail:
     acts: list[tuple[Any, ...]]
 
 
+_CLOCK = select(now())
+
+
+def clock(conn: Connection) -> datetime:
+    """The time at the database's clock."""
+    return conn.execute(_CLOCK).scalar_one()
+
+
 def chains(conn: Connection, chain_ids: Iterable[str]) -> dict[str, ChainRow]:
     """The chains with these ids that exist."""
     found = conn.execute(queries.CHAINS_BY_ID, {"ids": id_rows(chain_ids)})

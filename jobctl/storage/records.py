@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from jobctl.asking import Key
+from jobctl.asking import Key, Slot
 from jobctl.model import NOW, Schedule
 
 WORK, CLOSED, LOST = "jobctl_work", "jobctl_closed", "jobctl_lost"
@@ -34,7 +34,7 @@ class NewJob:
     priority: int = 0
     schedule: Schedule = NOW
     blocked_by: tuple[str, ...] = ()
-    key: Key | None = None
+    key: Key | Slot | None = None
     id_given: bool = False
 
 

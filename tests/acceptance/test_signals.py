@@ -182,7 +182,7 @@ def test_waiting_commands(client: Client, spawn: Callable[..., Running], number:
     only = spawn("wait", open_)
     watching = spawn("show", open_, "--watch", "--json")
     starting = spawn("start", "a", "--wait")
-    eventually(lambda: waiting.out and watching.out and starting.err, what="all are past their beginnings")
+    eventually(lambda: waiting.out and watching.out and "started" in starting.err, what="all are past their beginnings")
     for each in (waiting, watching, starting):
         assert each.send(number).wait().code == code
     assert [json.loads(line)["id"] for line in waiting.out.splitlines()] == [closed]
@@ -190,7 +190,7 @@ def test_waiting_commands(client: Client, spawn: Callable[..., Running], number:
     (document,) = watching.out.splitlines()
     assert json.loads(document)["chain"]["id"] == open_
     assert starting.out == ""
-    started = starting.err.removeprefix("started ").rstrip("\n")
+    started = starting.wait().err.removeprefix("started ").rstrip("\n")
     assert client.get(started).status is Status.READY
     assert (waiting.err, watching.err) == ("", "")
     with client.settle(open_) as current:

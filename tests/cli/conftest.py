@@ -23,8 +23,8 @@ from jobctl.cli.main import run
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to work in, as a user who has set nothing up, in the time zone of UTC+2."""
-    for name in ("JOBCTL_DATABASE", "JOBCTL_CONFIG", "NO_COLOR", "FORCE_COLOR"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [each for each in os.environ if each.startswith("JOBCTL_") or each in {"NO_COLOR", "FORCE_COLOR"}]:
+        monkeypatch.delenv(name)
     for name in ("HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
     monkeypatch.setenv("TZ", "UTC-2")  # POSIX counts westwards

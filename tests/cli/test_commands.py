@@ -172,7 +172,7 @@ def test_reader_that_goes_away(sqlite_url: str, jobctl: Callable[..., Result], e
         jobctl_command("list"), env=environment, stdout=write, stderr=subprocess.PIPE, timeout=60, check=False
     )
     os.close(write)
-    assert (alone.returncode, alone.stderr) == (1, b"")
+    assert (alone.returncode, alone.stderr) == (141, b"")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")

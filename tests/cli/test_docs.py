@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from support import Result
 
 from jobctl.cli.config import read_configuration
 from jobctl.cli.main import COMMANDS
+from jobctl.cli.settings import CONCURRENCY, DATABASE, PROCESSORS, PRODUCTION, SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PAGES = (*sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md")
@@ -65,8 +67,29 @@ def test_configuration_is_understood(tmp_path: Path):
     file = tmp_path / "jobctl.toml"
     file.write_text(block)
     found = read_configuration(str(file))
-    assert found.database == "postgresql://app@db.example/app"
-    assert found.processors == ("mymod", str(tmp_path / "handlers.py"))
+    assert found.find(DATABASE).value == f"sqlite:///{tmp_path / 'dev.db'}"
+    assert found.find(PROCESSORS).value == ["mymod", str(tmp_path / "handlers.py")]
+    production = read_configuration(str(file), "prod")
+    assert production.find(DATABASE).value == "postgresql://app@db.example/app"
+    assert production.find(PRODUCTION).value
+    assert production.find(CONCURRENCY).value == 50
+
+
+def test_settings_are_the_real_ones():
+    """The table of settings has each key with its variable, its option and its default."""
+    rows = {
+        cells[0].strip(" `"): [cell.strip(" `").replace("`", "") for cell in cells[1:]]
+        for cells in (
+            row.strip("|").split("|") for row in re.findall(r"^\| `[a-z_.]+` \|.*\|.*\|.*\|$", PAGE, re.MULTILINE)
+        )
+        if len(cells) == 4
+    }
+    assert list(rows) == [each.key for each in SETTINGS]
+    for each in SETTINGS:
+        variable, option, text = rows[each.key]
+        assert (variable or None, option or None) == (each.variable, each.option), each.key
+        if isinstance(each.default, int | timedelta) and not isinstance(each.default, bool):
+            assert text.endswith(f"; {each.default_text} unless set"), each.key
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,7 @@ def test_show(shown: dict, contract: dict):
 
 def test_records(contract: dict):
     """An attempt's error and an act have exactly the fields that are written down."""
-    error = documents._error_document(AttemptError("j", 1, NOW, "w", "e"))
+    error = documents._error_document(AttemptError("j", 1, NOW, "w", "e"), None)
     act = documents.act_document(Act("c", "j", NOW, "complete", "a", "h", None, {}))
     assert list(error) == contract["Error of an attempt"][0]
     assert list(act) == contract["Act"][0]
@@ -204,3 +205,19 @@ def test_times():
     assert documents.iso(NOW) == "2026-01-31T12:00:00Z"
     assert documents.iso(NOW.replace(microsecond=250_000)) == "2026-01-31T12:00:00.25Z"
     assert documents.iso(datetime.fromisoformat("2026-01-31T12:00:00.000001+02:00")) == "2026-01-31T10:00:00.000001Z"
+
+
+def test_config(call: Callable[..., Result], contract: dict):
+    """`config --json` has exactly the fields that are written down."""
+    document = call("config", "--json").json
+    assert list(document) == contract["Configuration"][0]
+    assert all(list(each) == contract["Setting"][0] for each in document["settings"])
+
+
+def test_database_of_log(capsys: pytest.CaptureFixture[str]):
+    """The first line of a worker's log has the database, and no other."""
+    with log.Log(partial(log.json_line, database="sqlite:///x"), quiet=False) as tell:
+        tell(Event(Told.WORKER_STARTED, "w"))
+        tell(Event(Told.JOB_STARTED, "w", "j"))
+    lines = [json.loads(each) for each in capsys.readouterr().err.splitlines()]
+    assert [each["database"] for each in lines] == ["sqlite:///x", None]

@@ -53,7 +53,8 @@ def test_show_and_json(call: Callable[..., Result], sqlite_url: str, on_terminal
 def test_start_on_terminal(on_terminal: Callable[..., str]):
     """On a terminal start says beside the id what it started."""
     lines = on_terminal("start", "a", "--after", "2h").splitlines()
-    assert len(lines) == 2
+    assert len(lines) == 3
+    assert lines[0].startswith("on sqlite:///")
     assert any(line.startswith("started a: due 20") for line in lines)
 
 
@@ -83,6 +84,24 @@ def test_history_on_terminal(call: Callable[..., Result], sqlite_url: str, on_te
     lines = COLOR.sub("", on_terminal("list")).splitlines()
     assert lines[0].endswith("PAUSED")
     assert [line.rstrip().endswith("chain") for line in lines] == [False, False, True]
+
+
+def test_worker_on_terminal(
+    call: Callable[..., Result], sqlite_url: str, on_terminal: Callable[..., str], tmp_path: Path
+):
+    """A worker on a terminal has a line below its log that counts, above it what handlers print, and none at the end."""
+    module = tmp_path / "mod.py"
+    module.write_text("from jobctl import processor\n@processor('a')\ndef a(job): print('hello')\n")
+    call("start", "a", "--database", sqlite_url)
+    shown = on_terminal("worker", "--processors", str(module), "--drain")
+    assert "0 running · 1 done" in COLOR.sub("", shown)
+    last = COLOR.sub("", shown).rpartition("\x1b[2K")[2]
+    assert last == ""
+    left = [each for each in re.sub(r"[^\n]*\r\x1b\[2K", "", COLOR.sub("", shown)).splitlines() if each]
+    assert "hello" in left
+    assert [each.split()[3] for each in left if " completed " in each] == ["completed"]
+    assert not any("running" in each for each in left)
+    assert "running" not in on_terminal("worker", "--processors", str(module), "--drain", "--quiet")
 
 
 def test_watch_on_terminal(call: Callable[..., Result], sqlite_url: str, on_terminal: Callable[..., str]):

@@ -1,0 +1,111 @@
+"""What a shell offers while a command line is typed: types, recent chains, words.
+
+Whatever goes wrong here, nothing is offered, and nothing is said: a person is typing.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from jobctl.model import Status
+
+Item = TypeVar("Item")
+
+Offer = str | tuple[str, str]
+"""A word, and what it is."""
+
+PATIENCE = 1.0
+"""Seconds after which a database that does not answer has nothing to offer."""
+
+
+def chains(ctx: Any, incomplete: str) -> Iterable[Offer]:
+    """The chains that were started last, each with its type and age."""
+
+    def ask(url: str) -> list[Offer]:
+        from jobctl.cli.render import plain, span
+        from jobctl.storage.recent import recent_chains
+
+        now = time.time()
+        return [
+            (each.id, f"{plain(each.type_name)}, {span(max(0.0, now - each.created_at))} ago")
+            for each in recent_chains(url, incomplete)
+        ]
+
+    return _asked(ctx, ask)
+
+
+def types(ctx: Any, incomplete: str) -> Iterable[Offer]:
+    """The types there are; of several with commas, the last one is completed."""
+    before, comma, last = incomplete.rpartition(",")
+
+    def ask(url: str) -> list[Offer]:
+        from jobctl.storage.recent import known_types
+
+        return [f"{before}{comma}{each}" for each in known_types(url, last)]
+
+    return _asked(ctx, ask)
+
+
+def statuses(incomplete: str) -> Iterable[Offer]:
+    """The statuses; of several with commas, the last one is completed."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{each.value}" for each in Status if each.value.startswith(last)]
+
+
+def profiles(ctx: Any, incomplete: str) -> Iterable[Offer]:
+    """The profiles of the configuration."""
+    try:
+        return [each for each in _configuration(ctx, profile=None).profiles if each.startswith(incomplete)]
+    except Exception:  # noqa: BLE001 - as said above
+        return []
+
+
+def words(*known: str) -> Callable[[str], Iterable[Offer]]:
+    """Some words."""
+
+    def offer(incomplete: str) -> Iterable[Offer]:
+        return [each for each in known if each.startswith(incomplete)]
+
+    return offer
+
+
+def _asked(ctx: Any, ask: Callable[[str], list[Offer]]) -> list[Offer]:
+    """What the database that is selected so far answers in time."""
+    answer: list[Offer] = []
+    try:
+        from jobctl.cli import settings
+        from jobctl.storage.recent import import_driver
+
+        configuration = _configuration(ctx, _given(ctx, "profile"))
+        url = configuration.find(settings.DATABASE, _given(ctx, "database")).value
+        import_driver(url)
+    except Exception:  # noqa: BLE001 - as said above
+        return []
+
+    def run() -> None:
+        with suppress(Exception):
+            answer.extend(ask(url))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return list(answer)
+
+
+def _configuration(ctx: Any, profile: str | None) -> Any:
+    from jobctl.cli.config import read_configuration
+
+    return read_configuration(_given(ctx, "config"), profile)
+
+
+def _given(ctx: Any, name: str) -> str | None:
+    """An option of every command that stands on the line, behind the command's name or before it."""
+    while ctx is not None:
+        if (value := ctx.params.get(name)) is not None:
+            return str(value)
+        ctx = ctx.parent
+    return None
