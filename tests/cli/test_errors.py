@@ -41,7 +41,7 @@ BAD = [
     (("start", "a", "b"), 2, "unexpected extra argument"),
     (("start", "a", "--inptu", "1"), 2, "no such option: --inptu; did you mean --input"),
     (("start", "a", "--priority"), 2, "requires an argument"),
-    (("completee", "a"), 2, "no such command 'completee'; did you mean 'complete'"),
+    (("wroker", "a"), 2, "no such command 'wroker'; did you mean 'worker'"),
     (("start", "a b"), 2, "is not a type name"),
     (("start", ""), 2, "is not a type name"),
     (("start", "a", "--input", "{x}"), 5, "--input is not JSON"),
