@@ -23,7 +23,7 @@ class WorkerOptions:
     Attributes:
         name: Its name, which goes to completed_by; host:pid unless given.
         concurrency: How many handlers run at once.
-        types: Only these of the processors' types.
+        types: Only these of the processors' types, each with its aliases; an alias stands for itself alone.
         drain: Stop once nothing is ready and nothing runs.
         max_jobs: Stop after so many attempts.
         lease: How long a claim holds unless renewed; a processor may say otherwise.
@@ -59,13 +59,14 @@ class WorkerOptions:
             UsageError: There is no processor for one of the types asked for.
             ProcessorError: One lacks a middleware that is required.
         """
-        wanted = list(registry) if self.types is None else list(self.types)
-        for name in wanted:
+        asked = list(registry) if self.types is None else list(self.types)
+        for name in asked:
             if name not in registry:
                 raise UsageError(f"no processor handles '{name}'; known: {', '.join(sorted(registry))}")
+        wanted = [each for name in asked for each in (registry[name].names if name == registry[name].name else (name,))]
         if not wanted:
             raise UsageError("there is no type to work: name at least one")
-        for name in wanted:
+        for name in asked:
             has = {each.name for each in registry[name].middleware}
             if missing := [each for each in self.require_middleware if each not in has]:
                 raise ProcessorError(

@@ -86,6 +86,7 @@ class Processor(Generic[In, Out]):
         max_attempts: After so many failed attempts it is `failed`; None: never.
         middleware: What is done around its attempts, the outermost first.
         where: File and line of the handler.
+        aliases: Former names of the type, whose jobs it handles too; such a job's ``type_name`` stays what it is.
     """
 
     name: str
@@ -103,6 +104,12 @@ class Processor(Generic[In, Out]):
     max_attempts: int | None
     middleware: tuple[Middleware, ...]
     where: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of the type, the present one first."""
+        return (self.name, *self.aliases)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the handler, as a test of it does."""
@@ -132,6 +139,7 @@ Handler = Callable[Concatenate[Job[Any], ...], Any]
 def processor(
     name: str,
     *,
+    aliases: Sequence[str] = (),
     entry: bool = True,
     continues: Sequence[str | AnyProcessor | Takes] | None = None,
     blockers: Sequence[str | AnyProcessor | Takes] | None = None,
@@ -151,6 +159,8 @@ def processor(
 
     Args:
         name: The job type, without white space or commas.
+        aliases: Former names of the type. Jobs that wait under one of them are claimed and handled too, chains may
+            still start with it, and its inputs are checked; ``job.type_name`` stays the name that the job has.
         entry: False: reachable by continuation alone.
         continues: Which types may follow it: names, processors, or ``Takes(Order)`` for all that take an Order.
         blockers: Of which types the chains are that it waits for, likewise.
@@ -162,7 +172,7 @@ def processor(
     Raises:
         ProcessorError: The name, an option or the signature is not usable.
     """
-    check_type_name(name, ProcessorError)
+    names = _check_names(name, aliases)
     if max_attempts is not None and max_attempts < 1:
         raise ProcessorError(f"'{name}': max_attempts must be 1 or more, not {max_attempts}")
     _check_backoff(f"'{name}'", backoff)
@@ -187,9 +197,22 @@ def processor(
             max_attempts=max_attempts,
             middleware=around,
             where=where,
+            aliases=names[1:],
         )
 
     return decorate
+
+
+def _check_names(name: str, aliases: Sequence[str]) -> tuple[str, ...]:
+    check_type_name(name, ProcessorError)
+    if isinstance(aliases, str):
+        raise ProcessorError(f"'{name}': aliases must be several names, such as aliases=('{aliases}',)")
+    names = (name, *aliases)
+    for each in names:
+        check_type_name(each, ProcessorError)
+        if names.count(each) > 1:
+            raise ProcessorError(f"'{name}': '{each}' is named twice: aliases are the other names of the type")
+    return names
 
 
 def _declared(references: Sequence[str | AnyProcessor | Takes] | None) -> tuple[str | Takes, ...] | None:
