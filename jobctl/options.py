@@ -14,6 +14,7 @@ CONCURRENCY = range(1, 1001)
 MAX_JOBS = range(1, 1_000_000_001)
 SHORTEST_LEASE = "100ms"
 SHORTEST_POLL = "1ms"
+SHORTEST_BEAT = "100ms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,7 @@ class WorkerOptions:
         max_jobs: Stop after so many attempts.
         lease: How long a claim holds unless renewed; a processor may say otherwise.
         poll: How often to look for work that nobody told of.
+        beat: How often it says that it is alive; not heard of for three times as long, it is taken for dead.
         shutdown_timeout: How long running handlers may finish after a stop; the rest is given back.
         backoff: Of processors that have none.
         require_middleware: Names of middleware that every processor must have.
@@ -40,6 +42,7 @@ class WorkerOptions:
     max_jobs: int | None = None
     lease: float = 30.0
     poll: float = 5.0
+    beat: float = 5.0
     shutdown_timeout: float = 30.0
     backoff: Backoff = DEFAULT_BACKOFF
     require_middleware: Sequence[str] = ()
@@ -50,6 +53,7 @@ class WorkerOptions:
             _require_in("max_jobs", self.max_jobs, MAX_JOBS)
         _require_at_least("lease", self.lease, SHORTEST_LEASE)
         _require_at_least("poll", self.poll, SHORTEST_POLL)
+        _require_at_least("beat", self.beat, SHORTEST_BEAT)
         _require_at_least("shutdown_timeout", self.shutdown_timeout, "0s")
 
     def leases(self, registry: Registry) -> dict[str, float]:

@@ -18,7 +18,7 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, demo, edit, listing, schema, show, start, stats, top, wait, worker
+from jobctl.cli import complete, demo, edit, listing, schema, show, start, stats, top, wait, why, worker, workers
 from jobctl.cli.command import Command, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
@@ -37,6 +37,8 @@ COMMANDS: tuple[Command, ...] = (
     wait.wait,
     stats.stats,
     top.top,
+    why.why,
+    workers.workers,
     schema.migrate,
     schema.schema,
     demo.demo,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from jobctl.worker import Worker
 
 OTHER_CONNECTIONS = 3
-"""Besides those of handlers: for claiming and settling, for renewing leases, and one to spare."""
+"""Besides those of handlers: for claiming and settling, for renewing leases, and for signs of life."""
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -68,6 +68,15 @@ def worker(
             "--poll", metavar="DURATION", help="Look for work this often, told of it or not.", show_default=True
         ),
     ] = "5s",
+    beat: Annotated[
+        str,
+        typer.Option(
+            "--beat",
+            metavar="DURATION",
+            help="Say this often that it is alive; silent for three times as long, it is taken for dead.",
+            show_default=True,
+        ),
+    ] = "5s",
     shutdown_timeout: Annotated[
         str,
         typer.Option(
@@ -86,7 +95,7 @@ def worker(
     SIGTERM and SIGINT stop it: running jobs may end, the others are given back; a second signal stops at once.
     The exit code is then 143 or 130. With --quiet only what went wrong is logged.
     """
-    from jobctl.options import CONCURRENCY, MAX_JOBS, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
+    from jobctl.options import CONCURRENCY, MAX_JOBS, SHORTEST_BEAT, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
     from jobctl.storage.open import open_store
     from jobctl.worker import MOST_TRANSACTIONS, Worker
 
@@ -100,6 +109,7 @@ def worker(
         max_jobs=None if max_jobs is None else parse.whole("--max-jobs", max_jobs, MAX_JOBS),
         lease=parse.duration("--lease", lease, SHORTEST_LEASE).total_seconds(),
         poll=parse.duration("--poll", poll, SHORTEST_POLL).total_seconds(),
+        beat=parse.duration("--beat", beat, SHORTEST_BEAT).total_seconds(),
         shutdown_timeout=parse.duration("--shutdown-timeout", shutdown_timeout).total_seconds(),
     )
     registry = run.registry(processors)
