@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Self
 
 from jobctl.cli.documents import iso
-from jobctl.cli.render import last_line, plain, span
+from jobctl.cli.render import last_line, plain
 from jobctl.events import Event, Told
+from jobctl.wording import span
 
 MOST_AT_ONCE = 1000
 """Lines in one write."""

@@ -18,7 +18,23 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import complete, demo, edit, listing, schema, show, start, stats, top, wait, why, worker, workers
+from jobctl.cli import (
+    complete,
+    demo,
+    doctor,
+    edit,
+    listing,
+    schema,
+    show,
+    start,
+    stats,
+    top,
+    types,
+    wait,
+    why,
+    worker,
+    workers,
+)
 from jobctl.cli.command import Command, with_common
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
@@ -39,6 +55,8 @@ COMMANDS: tuple[Command, ...] = (
     top.top,
     why.why,
     workers.workers,
+    types.types,
+    doctor.doctor,
     schema.migrate,
     schema.schema,
     demo.demo,

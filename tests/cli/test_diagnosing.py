@@ -1,8 +1,9 @@
-"""`why` and `workers` as commands."""
+"""`why`, `workers`, `types` and `doctor` as commands."""
 
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def behind(here: Path, call: Call) -> Iterator[Store]:
 @pytest.fixture
 def on_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands believe that a person looks."""
-    for module in ("run", "render", "why"):
+    for module in ("run", "render", "why", "doctor"):
         monkeypatch.setattr(f"jobctl.cli.{module}.is_terminal", lambda _: True)
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "dumb")
@@ -115,3 +116,119 @@ def test_workers_on_a_terminal(call: Call, behind: Store):
     assert done.lines[0].split() == ["NAME", "STATE", "HOST", "PID", "SLOTS", "TYPES", "SEEN"]
     assert f"gone is dead and holds step {chain}, free in " in done.err
     assert call("workers", "--type", "none").err == "no worker is there\n"
+
+
+# --- types -----------------------------------------------------------------------------------------------------------
+
+
+def test_types(call: Call, behind: Store, here: Path):
+    """`types` prints a line for each type; --unattended those that wait under names that no live worker knows."""
+    (here / "mod.py").write_text("from jobctl import processor\n@processor('new', aliases=['old'])\ndef f(job): ...\n")
+    hire(behind, "news")
+    call("start", "new", "--after", "1h")
+    call("start", "news")
+    call("start", "old", "--after", "1h")
+    done = call("types", "--processors", "mod.py")
+    assert (done.code, done.err) == (0, "")
+    rows = [line.split("\t") for line in done.lines]
+    assert [row[:6] for row in rows] == [
+        ["new", "0", "1", "0", "0", "0"],
+        ["news", "1", "0", "0", "0", "0"],
+        ["old", "0", "1", "0", "0", "0"],
+    ]
+    assert [row[7:] for row in rows] == [["0", "unattended, also old"], ["1", "-"], ["0", "unattended, alias of new"]]
+    assert [row[6] == "-" for row in rows] == [True, False, True]
+    unattended = call("types", "--unattended")
+    assert [line.split("\t")[0] for line in unattended.lines] == ["new", "old"]
+    assert [json.loads(line)["similar"] for line in call("types", "--jsonl", "--unattended").lines] == [["news"], []]
+    assert call("types", "--json", "--jsonl").code == 2
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_types_on_a_terminal(call: Call, behind: Store):
+    """A person sees a table that fits, and is told what a type may be called now."""
+    hire(behind, "send-mails-" + "x" * 60)
+    call("start", "send-mail-" + "x" * 60)
+    done = call("types")
+    assert all(len(line) <= 80 for line in done.lines)
+    assert done.lines[0].split()[0] == "TYPE"
+    assert "was it renamed to send-mails-" in done.err
+
+
+# --- doctor ----------------------------------------------------------------------------------------------------------
+
+
+def test_doctor(call: Call, behind: Store):
+    """`doctor` prints a line for each finding and ends with 8, without any with 0 and nothing on stdout."""
+    well = call("doctor")
+    assert (well.code, well.out, well.err) == (0, "", "")
+    call("start", "step")
+    ill = call("doctor")
+    assert (ill.code, ill.err) == (8, "")
+    ((check, subject, message, remedy),) = (line.split("\t") for line in ill.lines)
+    assert (check, subject) == ("unattended", "step")
+    assert message.endswith(" and no live worker takes them")
+    assert remedy == "start a worker whose processors handle 'step'"
+    hire(behind, "step")
+    assert call("doctor").code == 0
+
+
+def test_doctor_as_a_health_check(call: Call, behind: Store):
+    """With --require-worker and --max-age only they are checked; --here looks for workers of this host."""
+    call("start", "step")
+    assert call("doctor", "--max-age", "10m").code == 0
+    assert call("doctor", "--require-worker", "step").code == 8
+    hire(behind, "step", host="elsewhere")
+    assert call("doctor", "--require-worker", "step", "--max-age", "10m").code == 0
+    here = call("doctor", "--require-worker", "step", "--here")
+    assert here.code == 8
+    assert f"no live worker on {socket.gethostname()} takes 'step'" in here.out
+    hire(behind, "step", host=socket.gethostname())
+    assert call("doctor", "--require-worker", "step", "--here").code == 0
+    assert call("doctor", "--require-worker", "step,other").code == 8
+    assert call("doctor", "--max-age", "0s").code == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--here"], "--here goes with --require-worker TYPE"),
+        (["--max-age", "soon"], "--max-age: 'soon' is not a duration"),
+        (["--require-worker", ""], "--require-worker is empty"),
+    ],
+)
+def test_doctor_refuses(call: Call, options: list[str], said: str):
+    """What cannot be checked is a usage error."""
+    refused = call("doctor", *options)
+    assert (refused.code, refused.out) == (2, "")
+    assert said in refused.err
+
+
+def test_doctor_without_a_database(call: Call, here: Path):
+    """A database that is not there is exit code 75, and looking for one makes none; a file that is none is 2."""
+    missing = call("doctor")
+    assert (missing.code, missing.out) == (75, "")
+    assert "is not there" in missing.err
+    assert list(here.iterdir()) == []
+    assert call("doctor", "--database", "postgresql://127.0.0.1:1/none").code == 75
+
+
+def test_doctor_on_an_old_schema(call: Call, empty_postgres_url: str):
+    """A schema that does not fit is exit code 6."""
+    assert call("doctor", "--database", empty_postgres_url).code == 6
+
+
+@pytest.mark.usefixtures("on_terminal")
+def test_doctor_on_a_terminal(call: Call, behind: Store):
+    """A person sees how each check went, and what to do below what was found."""
+    hire(behind, "step")
+    assert [line.split() for line in call("doctor").lines if line.startswith("  ")] == [
+        ["ok", name]
+        for name in ("connection", "schema", "leases", "unattended", "ready", "history", "files", "journal", "room")
+    ]
+    call("start", "other")
+    done = call("doctor")
+    assert done.code == 8
+    assert "  found  unattended" in done.lines
+    assert all(len(line) <= 80 for line in done.lines)
+    assert "         start a worker whose processors handle 'other'" in [line.rstrip() for line in done.lines]

@@ -158,6 +158,18 @@ def test_workers(call: Callable[..., Result], contract: dict, here: Path):
     assert list(page["items"][0]["jobs"][0]) == contract["Held job"][0]
 
 
+def test_types_and_doctor(call: Callable[..., Result], contract: dict):
+    """The documents of types and doctor have exactly the fields that are written down."""
+    call("start", "a")
+    page = call("types", "--json").json
+    assert list(page) == ["items"]
+    assert list(page["items"][0]) == contract["Type of jobs"][0]
+    health = call("doctor", "--json").json
+    assert list(health) == contract["Health"][0]
+    assert list(health["findings"][0]) == contract["Finding"][0]
+    assert health["ok"] is False
+
+
 def test_failure(call: Callable[..., Result], contract: dict):
     """With --json an error is one object on stderr with the fields that are written down."""
     failed = call("show", "01a20b07-7164-7b4f-b861-8b723d4d825d", "--json")
