@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from typing import NamedTuple
 
 from jobctl.storage import presence
 from jobctl.storage.database import Database
@@ -22,8 +23,20 @@ LOOKS_PER_BEAT = 5
 FORGET_EVERY = 600.0
 """Seconds between two times that a worker clears the list of those that died long ago."""
 
-CLOSE_SECONDS = 1.0
+CLOSE_SECONDS = 2.0
 """How long closing waits for the leave to be written."""
+
+
+class Slots(NamedTuple):
+    """How many jobs a worker runs at once.
+
+    Attributes:
+        concurrency: How many it may.
+        in_use: How many it does, or more if it holds some that have not begun; called from another thread.
+    """
+
+    concurrency: int
+    in_use: Callable[[], int]
 
 
 class Presence:
@@ -35,10 +48,9 @@ class Presence:
         id_: str,
         name: str,
         types: Iterable[str],
+        slots: Slots,
         *,
         version: str,
-        concurrency: int,
-        in_use: Callable[[], int],
         every: float,
     ) -> None:
         """Make a presence; nothing happens before start.
@@ -48,9 +60,8 @@ class Presence:
             id_: Names this run of the worker.
             name: The worker's name.
             types: The names of the types that it takes.
+            slots: What it works with.
             version: Of jobctl.
-            concurrency: How many slots it has.
-            in_use: How many of them are in use; called from another thread.
             every: Seconds between two signs of life.
         """
         self._store = store
@@ -58,8 +69,7 @@ class Presence:
         self._name = name
         self._version = version
         self._types = json.dumps(sorted(types))
-        self._concurrency = concurrency
-        self._in_use = in_use
+        self._slots = slots
         self._every = every
         self._stopping = False
         self._started = self._beat_at = self._forget_at = time.monotonic()
@@ -97,8 +107,8 @@ class Presence:
 
     def _look(self) -> int:
         """How many slots are in use; notes since when all are."""
-        running = min(self._in_use(), self._concurrency)
-        if running < self._concurrency:
+        running = min(self._slots.in_use(), self._slots.concurrency)
+        if running < self._slots.concurrency:
             self._busy_since = None
         elif self._busy_since is None:
             self._busy_since = time.monotonic()
@@ -113,7 +123,7 @@ class Presence:
             pid=os.getpid(),
             version=self._version,
             types=self._types,
-            concurrency=self._concurrency,
+            concurrency=self._slots.concurrency,
             running=running,
             stopping=int(self._stopping),
             busy_seconds=None if self._busy_since is None else now - self._busy_since,

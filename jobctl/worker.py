@@ -27,7 +27,7 @@ from jobctl.ids import new_id
 from jobctl.lease import AGAIN_SECONDS, LeaseKeeper
 from jobctl.model import LostReason
 from jobctl.options import WorkerOptions
-from jobctl.presence import Presence
+from jobctl.presence import Presence, Slots
 from jobctl.registry import Registry
 from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
 from jobctl.storage import reading
@@ -126,15 +126,9 @@ class Worker:
         self._mixed = len({registry[name].is_async for name in self._types}) > 1
         self._turns = threading.Semaphore(MOST_TRANSACTIONS)
         self._failures = 0  # in a row, of the database
+        slots = Slots(options.concurrency, lambda: len(self._running))
         self._presence = Presence(
-            store,
-            self.id,
-            self.name,
-            self._types,
-            version=__version__,
-            concurrency=options.concurrency,
-            in_use=lambda: len(self._running),
-            every=options.beat,
+            store, self.id, self.name, self._types, slots, version=__version__, every=options.beat
         )
 
     # --- the outside ---------------------------------------------------------------------------------------------

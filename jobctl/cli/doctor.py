@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +15,9 @@ from jobctl.cli.options import Json
 from jobctl.cli.render import NOTHING, plain
 from jobctl.cli.run import Run, is_terminal
 from jobctl.errors import DatabaseUnavailableError, UnsuccessfulError, UsageError
-from jobctl.reports import Finding, Health
+
+if TYPE_CHECKING:
+    from jobctl.reports import Finding, Health
 
 INDENT = (0, 0, 0, 9)
 """Of what is said of a check, below its name."""

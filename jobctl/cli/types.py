@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,9 @@ from jobctl.cli.options import Json, JsonLines, Processors
 from jobctl.cli.render import Column, plain, relative, write_list
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
-from jobctl.reports import TypeReport
+
+if TYPE_CHECKING:
+    from jobctl.reports import TypeReport
 
 
 def _remark(each: TypeReport) -> str | None:

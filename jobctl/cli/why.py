@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,9 @@ from jobctl.cli.documents import iso
 from jobctl.cli.options import Json
 from jobctl.cli.render import plain, relative
 from jobctl.cli.run import Run, is_terminal
-from jobctl.reasons import Why, sentence
+
+if TYPE_CHECKING:
+    from jobctl.reasons import Why
 
 
 @command(
@@ -34,6 +36,8 @@ def why(
     In one sentence: for its time, for other chains, for a person, for a worker or for nothing any more. The exit code
     is 0 whatever it is.
     """
+    from jobctl.reasons import sentence
+
     with run.client() as client:
         found = client.why(id_)
     if json:
@@ -54,7 +58,7 @@ def why_document(each: Why) -> dict[str, Any]:
         "type": each.type_name,
         "status": None if each.status is None else each.status.value,
         "reason": each.reason.value,
-        "sentence": sentence(each),
+        "sentence": str(each),
         "remedy": each.remedy,
         "at": iso(each.at),
         "since": _iso(each.since),

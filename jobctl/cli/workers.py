@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,9 +14,11 @@ from jobctl.cli.options import Json, JsonLines
 from jobctl.cli.render import Column, plain, relative, write_list
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
-from jobctl.reports import HeldJob, WorkerReport, WorkerState
 
-STYLES = {WorkerState.ALIVE: "green", WorkerState.STOPPING: "yellow", WorkerState.DEAD: "bold red"}
+if TYPE_CHECKING:
+    from jobctl.reports import HeldJob, WorkerReport
+
+STYLES = {"alive": "green", "stopping": "yellow", "dead": "bold red"}
 
 MOST_NAMED = 5
 """How many jobs of a dead worker a person is told of; --json has all."""
@@ -29,7 +31,10 @@ def _busy(each: WorkerReport, now: datetime) -> str | None:
 COLUMNS: Sequence[Column[WorkerReport]] = (
     Column("name", lambda each: each.name, lambda each, _: each.name, flexible=True),
     Column(
-        "state", lambda each: each.state.value, lambda each, _: each.state.value, style=lambda each: STYLES[each.state]
+        "state",
+        lambda each: each.state.value,
+        lambda each, _: each.state.value,
+        style=lambda each: STYLES[each.state.value],
     ),
     Column("host", lambda each: each.host, lambda each, _: each.host, flexible=True),
     Column("pid", lambda each: str(each.pid), lambda each, _: str(each.pid)),
@@ -89,7 +94,7 @@ def _say(run: Run, found: Sequence[WorkerReport]) -> None:
         run.say("no worker is there")
     now = datetime.now(UTC)
     for each in found:
-        if each.state is WorkerState.DEAD and each.jobs:
+        if each.state == "dead" and each.jobs:
             named = ", ".join(f"{plain(job.type_name)} {job.id}" for job in each.jobs[:MOST_NAMED])
             more = f" and {len(each.jobs) - MOST_NAMED} more" if len(each.jobs) > MOST_NAMED else ""
             last = max(job.leased_until for job in each.jobs)

@@ -161,6 +161,8 @@ def test_a_sign_that_hangs_stops_nobody(shop: Workshop, monkeypatch: pytest.Monk
     working.until(Told.JOB_COMPLETED, chain)
     working.stop(within=10)
     assert shop.client.get(chain).status is Status.COMPLETED
+    hanging.open()
+    working.worker._presence._thread.join(20)  # before the store is closed under it
 
 
 def test_an_older_worker_is_not_mistaken(shop: Workshop):
