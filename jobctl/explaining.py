@@ -60,7 +60,10 @@ class _Explainer:
 
     def chain(self, chain_id: str, *, asked: str, deep: bool = False) -> Why:
         """Why a chain's current job does not run; with what its blockers wait for, if that is wanted."""
-        row = JobRow(*self._conn.execute(queries.LAST_JOB, {"chain_id": chain_id}).one())
+        found = self._conn.execute(queries.LAST_JOB, {"chain_id": chain_id}).one_or_none()
+        if found is None:  # deleted just now
+            raise NotFoundError(f"there is no chain or job {asked}", id=asked)
+        row = JobRow(*found)
         place = obstacles.place(self._conn, chain_id)
         base = Why(
             asked,

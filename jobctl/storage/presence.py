@@ -18,6 +18,9 @@ from jobctl.storage.tables import current, worker
 FORGET_SECONDS = 86_400
 """How long a worker that is not heard of any more is remembered."""
 
+MOST_WORKERS = 5000
+"""How many workers are read at the most, those heard of last: one that dies at once and is started anew leaves many."""
+
 MOST_HELD = 1000
 """How many running jobs are read at the most, to name those that a worker holds."""
 
@@ -131,7 +134,11 @@ LEAVE = delete(worker).where(among(worker.c.id, IDS.c.id))
 
 FORGET = delete(worker).where(worker.c.seen_at < later(now(), literal_column(str(-FORGET_SECONDS))))
 
-WORKERS = select(*worker.columns, -seconds_until(worker.c.seen_at)).order_by(worker.c.name, worker.c.started_at)
+WORKERS = (
+    select(*worker.columns, -seconds_until(worker.c.seen_at))
+    .order_by(worker.c.seen_at.desc())
+    .limit(literal_column(str(MOST_WORKERS)))
+)
 
 HELD = (
     select(
@@ -172,8 +179,9 @@ def forget(store: Database) -> None:
 
 
 def workers(conn: Connection) -> list[WorkerRow]:
-    """All workers that are on the list, by name."""
-    return [WorkerRow(*row) for row in map(tuple, conn.execute(WORKERS))]
+    """The workers that are on the list, by name."""
+    found = [WorkerRow(*row) for row in map(tuple, conn.execute(WORKERS))]
+    return sorted(found, key=lambda each: (each.name, each.started_at))
 
 
 def held(conn: Connection, most: int = MOST_HELD) -> list[HeldRow]:
