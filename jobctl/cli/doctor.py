@@ -46,11 +46,11 @@ def doctor(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Check the database, its jobs and its workers, and say what to do.
+    """Check whether all is well, and say what to do.
 
-    The exit code is 8 when something was found, 75 when the database is not available, 6 when its schema does not fit.
-    With --require-worker or --max-age only what they say is checked, beside those two: a health check for cron, load
-    balancers and containers.
+    The database, its jobs and its workers are looked at. The exit code is 8 when something was found, 75 when the
+    database is not available, 6 when its schema does not fit. With --require-worker or --max-age only what they say is
+    checked, beside those two: a health check for cron, load balancers and containers.
 
     With --quiet nothing is written unless something is found.
 

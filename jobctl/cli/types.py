@@ -86,7 +86,7 @@ def types(
     json: Json = False,
     jsonl: JsonLines = False,
 ) -> None:
-    """List the types: what waits under each name, and who takes it.
+    """List the types, what waits and who takes it.
 
     These are the types of open jobs, of live workers, and of the processors that are given or configured.
 

@@ -31,10 +31,10 @@ def why(
     id_: Annotated[str, typer.Argument(metavar="ID", help="The chain, or any of its jobs.")],
     json: Json = False,
 ) -> None:
-    """Say what a chain's current job waits for, and what would move it.
+    """Say what a job waits for, and what would move it.
 
-    In one sentence: for its time, for other chains, for a person, for a worker or for nothing any more. The exit code
-    is 0 whatever it is.
+    In one sentence, for a chain's current job: for its time, for other chains, for a person, for a worker, or for
+    nothing any more. The exit code is 0 whatever it is.
     """
     from jobctl.reasons import sentence
 

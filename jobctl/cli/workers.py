@@ -66,10 +66,10 @@ def workers(
     json: Json = False,
     jsonl: JsonLines = False,
 ) -> None:
-    """List the workers that live, and those that died within the last day.
+    """List the workers, dead ones too.
 
-    A worker that stops is listed no longer. One that was not heard of for three beats is dead, and the jobs that it
-    holds are named: others take them when its leases run out.
+    A worker that stops is listed no longer, one that died for a day. One that was not heard of for three beats is dead,
+    and the jobs that it holds are named: others take them when its leases run out.
 
     Off a terminal: a line per worker with name, state, host, process, slots in use, types, version, last sign of life,
     start, since when it is busy, and the jobs that it holds, separated by tabs, - for nothing, times in UTC.

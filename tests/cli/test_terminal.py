@@ -117,6 +117,10 @@ def test_examples_run(call: Callable[..., Result], here, monkeypatch: pytest.Mon
             if "postgresql://app@db/app" in words:
                 continue
             result = call(*words)
+            if each.name == "doctor":  # nobody works what the other examples started
+                assert result.code == 8, (line, result)
+                count += 1
+                continue
             assert result.code == (124 if "--wait" in words else 0), (line, result)
             count += 1
     assert count > 15
