@@ -15,6 +15,7 @@ MAX_JOBS = range(1, 1_000_000_001)
 MAX_ATTEMPTS = range(1, 1_000_001)
 SHORTEST_LEASE = "100ms"
 SHORTEST_POLL = "1ms"
+SHORTEST_BEAT = "100ms"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +25,12 @@ class WorkerOptions:
     Attributes:
         name: Its name, which goes to completed_by; host:pid unless given.
         concurrency: How many handlers run at once.
-        types: Only these of the processors' types.
+        types: Only these of the processors' types, each with its aliases; an alias stands for itself alone.
         drain: Stop once nothing is ready and nothing runs.
         max_jobs: Stop after so many attempts.
         lease: How long a claim holds unless renewed; a processor may say otherwise.
         poll: How often to look for work that nobody told of.
+        beat: How often it says that it is alive; not heard of for three times as long, it is taken for dead.
         shutdown_timeout: How long running handlers may finish after a stop; the rest is given back.
         backoff: Of processors that have none.
         max_attempts: Of processors that do not say; None: any number.
@@ -42,6 +44,7 @@ class WorkerOptions:
     max_jobs: int | None = None
     lease: float = 30.0
     poll: float = 5.0
+    beat: float = 5.0
     shutdown_timeout: float = 30.0
     backoff: Backoff = DEFAULT_BACKOFF
     max_attempts: int | None = None
@@ -55,6 +58,7 @@ class WorkerOptions:
             _require_in("max_attempts", self.max_attempts, MAX_ATTEMPTS)
         _require_at_least("lease", self.lease, SHORTEST_LEASE)
         _require_at_least("poll", self.poll, SHORTEST_POLL)
+        _require_at_least("beat", self.beat, SHORTEST_BEAT)
         _require_at_least("shutdown_timeout", self.shutdown_timeout, "0s")
 
     def leases(self, registry: Registry) -> dict[str, float]:
@@ -64,13 +68,14 @@ class WorkerOptions:
             UsageError: There is no processor for one of the types asked for.
             ProcessorError: One lacks a middleware that is required.
         """
-        wanted = list(registry) if self.types is None else list(self.types)
-        for name in wanted:
+        asked = list(registry) if self.types is None else list(self.types)
+        for name in asked:
             if name not in registry:
                 raise UsageError(f"no processor handles '{name}'; known: {', '.join(sorted(registry))}")
+        wanted = [each for name in asked for each in (registry[name].names if name == registry[name].name else (name,))]
         if not wanted:
             raise UsageError("there is no type to work: name at least one")
-        for name in wanted:
+        for name in asked:
             has = {each.name for each in registry[name].middleware}
             if missing := [each for each in self.require_middleware if each not in has]:
                 raise ProcessorError(

@@ -92,6 +92,7 @@ class Processor(Generic[In, Out]):
         middleware: What is done around its attempts, the outermost first.
         sensitive: Paths of what is never shown of its inputs and outputs.
         where: File and line of the handler.
+        aliases: Former names of the type, whose jobs it handles too; such a job's ``type_name`` stays what it is.
     """
 
     name: str
@@ -110,6 +111,12 @@ class Processor(Generic[In, Out]):
     middleware: tuple[Middleware, ...]
     where: str
     sensitive: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of the type, the present one first."""
+        return (self.name, *self.aliases)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the handler, as a test of it does."""
@@ -142,6 +149,7 @@ Handler = Callable[Concatenate[Job[Any], ...], Any]
 def processor(
     name: str,
     *,
+    aliases: Sequence[str] = (),
     entry: bool = True,
     continues: Sequence[str | AnyProcessor | Takes] | None = None,
     blockers: Sequence[str | AnyProcessor | Takes] | None = None,
@@ -162,6 +170,8 @@ def processor(
 
     Args:
         name: The job type, without white space or commas.
+        aliases: Former names of the type. Jobs that wait under one of them are claimed and handled too, chains may
+            still start with it, and its inputs are checked; ``job.type_name`` stays the name that the job has.
         entry: False: reachable by continuation alone.
         continues: Which types may follow it: names, processors, or ``Takes(Order)`` for all that take an Order.
         blockers: Of which types the chains are that it waits for, likewise.
@@ -175,8 +185,8 @@ def processor(
     Raises:
         ProcessorError: The name, an option or the signature is not usable.
     """
-    check_type_name(name, ProcessorError)
     _check_max_attempts(f"'{name}'", max_attempts)
+    names = _check_names(name, aliases)
     _check_backoff(f"'{name}'", backoff)
     around = check_middleware(f"'{name}'", middleware)
     hidden = check_paths(f"'{name}'", sensitive, ProcessorError)
@@ -201,9 +211,22 @@ def processor(
             middleware=around,
             where=where,
             sensitive=hidden,
+            aliases=names[1:],
         )
 
     return decorate
+
+
+def _check_names(name: str, aliases: Sequence[str]) -> tuple[str, ...]:
+    check_type_name(name, ProcessorError)
+    if isinstance(aliases, str):
+        raise ProcessorError(f"'{name}': aliases must be several names, such as aliases=('{aliases}',)")
+    names = (name, *aliases)
+    for each in names:
+        check_type_name(each, ProcessorError)
+        if names.count(each) > 1:
+            raise ProcessorError(f"'{name}': '{each}' is named twice: aliases are the other names of the type")
+    return names
 
 
 def _declared(references: Sequence[str | AnyProcessor | Takes] | None) -> tuple[str | Takes, ...] | None:

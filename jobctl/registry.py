@@ -19,14 +19,17 @@ from jobctl.sensitive import Sensitive
 
 
 class Registry(Mapping[str, AnyProcessor]):
-    """The processors of some modules, by type."""
+    """The processors of some modules, by type; a processor with aliases stands under each of its names."""
 
     def __init__(self, processors: Iterable[AnyProcessor] = ()) -> None:
         self._by_type: dict[str, AnyProcessor] = {}
         for each in processors:
-            known = self._by_type.setdefault(each.name, each)
-            if known.handler is not each.handler:
-                raise ProcessorError(f"'{each.name}' has two processors: {known.where} and {each.where}")
+            for name in each.names:
+                known = self._by_type.setdefault(name, each)
+                if known.handler is not each.handler:
+                    raise ProcessorError(
+                        f"'{name}' has two processors: {_placed(known, name)} and {_placed(each, name)}"
+                    )
         self._paths = {name: each.sensitive for name, each in self._by_type.items()}
         self.sensitive = Sensitive(self._paths)
         """What is never shown of the types' inputs and outputs."""
@@ -45,13 +48,18 @@ class Registry(Mapping[str, AnyProcessor]):
         self._paths |= {name: (*self._paths.get(name, ()), *more) for name, more in paths.items()}
         self.sensitive = Sensitive(self._paths)
 
+    @property
+    def processors(self) -> list[AnyProcessor]:
+        """The processors, each once."""
+        return [each for name, each in self._by_type.items() if name == each.name]
+
     def check_declared(self) -> None:
         """Refuse processors that declare what may follow them, or what they wait for, wrongly.
 
         Raises:
             ProcessorError: There is no processor of a declared type, or a chain to wait for cannot start with it.
         """
-        for each in self.values():
+        for each in self.processors:
             for reference in each.continues or ():
                 self._require_declared(each, reference, "continues with")
             for reference in each.blockers or ():
@@ -72,8 +80,9 @@ class Registry(Mapping[str, AnyProcessor]):
 
     def _types_of(self, reference: str | Takes) -> Iterable[str]:
         if isinstance(reference, str):
-            return (reference,)
-        return (each.name for each in self.values() if each.input_type == reference.input)
+            known = self._by_type.get(reference)
+            return (reference,) if known is None else known.names
+        return (name for each in self.processors if each.input_type == reference.input for name in each.names)
 
     def check_continuation(self, type_name: str, successor: str) -> None:
         """Refuse a successor of a job, if the job's processor is known and declares others.
@@ -147,6 +156,11 @@ class Registry(Mapping[str, AnyProcessor]):
             raise InvalidDataError(f"no processor handles '{type_name}'; {hint}")
         if starts_chain and not known.entry:
             raise InvalidDataError(f"a chain cannot start with '{type_name}': it is reached by continuation alone")
+
+
+def _placed(known: AnyProcessor, name: str) -> str:
+    """Where a processor is, and under which name, if not under this one."""
+    return known.where if known.name == name else f"'{known.name}' ({known.where}), of which it is an alias,"
 
 
 def _said(reference: str | Takes) -> str:

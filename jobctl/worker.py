@@ -18,6 +18,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from jobctl import __version__
 from jobctl.attempt import Attempt
 from jobctl.errors import LockTimeoutError, TryAgainError
 from jobctl.events import Event, Told
@@ -26,6 +27,7 @@ from jobctl.ids import new_id
 from jobctl.lease import AGAIN_SECONDS, LeaseKeeper
 from jobctl.model import LostReason
 from jobctl.options import WorkerOptions
+from jobctl.presence import Presence, Slots
 from jobctl.registry import Registry
 from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
 from jobctl.storage import reading
@@ -125,6 +127,10 @@ class Worker:
         self._mixed = len({registry[name].is_async for name in self._types}) > 1
         self._turns = threading.Semaphore(MOST_TRANSACTIONS)
         self._failures = 0  # in a row, of the database
+        slots = Slots(options.concurrency, lambda: len(self._running))
+        self._presence = Presence(
+            store, self.id, self.name, self._types, slots, version=__version__, every=options.beat
+        )
 
     # --- the outside ---------------------------------------------------------------------------------------------
 
@@ -154,6 +160,7 @@ class Worker:
         self._keeper.start()
         watcher.start()
         self._tally.start()
+        self._presence.start()
         self._say(Told.WORKER_STARTED, detail=", ".join(sorted(self._types)))
         try:
             self._loop()
@@ -163,6 +170,7 @@ class Worker:
             watcher.close()
             self._keeper.close()
             self._tally.close()
+            self._presence.close()
             for runner in self._runners.values():
                 runner.close()
             self._say(Told.WORKER_STOPPED)
@@ -396,6 +404,7 @@ class Worker:
         if not self._stops:
             return
         deadline = time.monotonic() + self._options.shutdown_timeout
+        self._presence.stopping()
         self._say(Told.WORKER_STOPPING, detail=f"{len(self._running)} running")
         waiting = self._take_back()
         while True:

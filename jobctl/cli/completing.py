@@ -26,8 +26,9 @@ def chains(ctx: Any, incomplete: str) -> Iterable[Offer]:
     """The chains that were started last, each with its type and age."""
 
     def ask(url: str) -> list[Offer]:
-        from jobctl.cli.render import plain, span
+        from jobctl.cli.render import plain
         from jobctl.storage.recent import recent_chains
+        from jobctl.wording import span
 
         now = time.time()
         return [

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from jobctl.cli.numbers import column, duration_cell, number_cell, rate_cell, waiting_cell
-from jobctl.cli.render import STYLES, Column, last_line, relative, span, table_of
+from jobctl.cli.render import STYLES, Column, last_line, relative, table_of
 from jobctl.model import Status
 from jobctl.stats import Activity, Failure, Running, TypeStats, Working
+from jobctl.wording import span
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -16,8 +16,9 @@ from typing import Self
 
 from jobctl.cli.documents import iso
 from jobctl.cli.live import LiveLine
-from jobctl.cli.render import last_line, plain, span
+from jobctl.cli.render import last_line, plain
 from jobctl.events import Event, Told
+from jobctl.wording import span
 
 MOST_AT_ONCE = 1000
 """Lines in one write."""

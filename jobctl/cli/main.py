@@ -23,6 +23,7 @@ from jobctl.cli import (
     completion,
     configured,
     demo,
+    doctor,
     edit,
     history,
     listing,
@@ -33,8 +34,11 @@ from jobctl.cli import (
     start,
     stats,
     top,
+    types,
     wait,
+    why,
     worker,
+    workers,
 )
 from jobctl.cli.command import Command, ReaderGoneError, with_common
 from jobctl.cli.layout import QuickGroup
@@ -62,6 +66,10 @@ COMMANDS: tuple[Command, ...] = (
     wait.wait,
     stats.stats,
     top.top,
+    why.why,
+    workers.workers,
+    types.types,
+    doctor.doctor,
     schema.migrate,
     schema.schema,
     configured.config,

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from jobctl.cli.documents import iso
-from jobctl.cli.render import Column, span
+from jobctl.cli.render import Column
 from jobctl.model import Status
 from jobctl.stats import (
     SETTLING,
@@ -23,6 +23,7 @@ from jobctl.stats import (
     Worked,
     Working,
 )
+from jobctl.wording import span
 
 Item = TypeVar("Item")
 

@@ -13,6 +13,7 @@ from jobctl.cli.documents import iso
 from jobctl.cli.hiding import error_of
 from jobctl.cli.run import Run, is_terminal
 from jobctl.model import Act, Chain, Job, Status
+from jobctl.wording import span
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,8 +43,6 @@ STYLES = {
 _CHANGES = ("status", "type", "attempt", "due", "priority")
 """What is told of what an act changed, in this order."""
 
-_UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-
 
 def plain(text: str) -> str:
     """The text without what moves a terminal's cursor or changes its colours."""
@@ -63,23 +62,6 @@ def _visible(char: str) -> str:
 def last_line(text: str) -> str:
     """The last line of an error, which says what it was."""
     return plain(text.rstrip().rpartition("\n")[2].strip())
-
-
-def span(seconds: float) -> str:
-    """A length of time for people: its one or two largest units."""
-    seconds = abs(seconds)
-    if seconds < 0.001:
-        return "<1ms"
-    if seconds < 10:
-        return f"{seconds * 1000:.0f}ms" if seconds < 0.9995 else f"{seconds:.1f}".removesuffix(".0") + "s"
-    rest = round(seconds)
-    for place, (unit, size) in enumerate(_UNITS):
-        if rest >= size:
-            count, rest = divmod(rest, size)
-            smaller, its_size = _UNITS[min(place + 1, len(_UNITS) - 1)]
-            less = rest // its_size if place + 1 < len(_UNITS) and count < 10 else 0
-            return f"{count}{unit}{less}{smaller}" if less else f"{count}{unit}"
-    return "0s"
 
 
 def relative(instant: datetime, now: datetime) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from jobctl.cli.values import Duration, Flag, Kind, Modules, Names, OneOf, Paths, Table, Url, Whole, Words
 from jobctl.options import CONCURRENCY as CONCURRENCIES
 from jobctl.options import MAX_ATTEMPTS as ATTEMPTS
-from jobctl.options import SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
+from jobctl.options import SHORTEST_BEAT, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
 
 T = TypeVar("T")
 
@@ -83,6 +83,7 @@ CONCURRENCY: Setting[int] = Setting(
 MAX_ATTEMPTS: Setting[int | None] = Setting("worker.max_attempts", Whole(ATTEMPTS), None, option="--max-attempts")
 LEASE: Setting[timedelta] = Setting("worker.lease", Duration(SHORTEST_LEASE), _seconds("lease"), option="--lease")
 POLL: Setting[timedelta] = Setting("worker.poll", Duration(SHORTEST_POLL), _seconds("poll"), option="--poll")
+BEAT: Setting[timedelta] = Setting("worker.beat", Duration(SHORTEST_BEAT), _seconds("beat"), option="--beat")
 SHUTDOWN_TIMEOUT: Setting[timedelta] = Setting(
     "worker.shutdown_timeout", Duration(), _seconds("shutdown_timeout"), option="--shutdown-timeout"
 )
@@ -103,6 +104,7 @@ SETTINGS: tuple[Setting[Any], ...] = (
     MAX_ATTEMPTS,
     LEASE,
     POLL,
+    BEAT,
     SHUTDOWN_TIMEOUT,
     REQUIRE_MIDDLEWARE,
     LOG_FORMAT,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jobctl.worker import Worker
 
 OTHER_CONNECTIONS = 3
-"""Besides those of handlers: for claiming and settling, for renewing leases, and one to spare."""
+"""Besides those of handlers: for claiming and settling, for renewing leases, and for signs of life."""
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -86,6 +86,15 @@ def worker(
             help=f"Look for work this often, told of it or not.  [default: {settings.POLL.default_text}]",
         ),
     ] = None,
+    beat: Annotated[
+        str | None,
+        typer.Option(
+            "--beat",
+            metavar="DURATION",
+            help="Say this often that it is alive; silent for three times as long, it is taken for dead."
+            f"  [default: {settings.BEAT.default_text}]",
+        ),
+    ] = None,
     shutdown_timeout: Annotated[
         str | None,
         typer.Option(
@@ -124,6 +133,7 @@ def worker(
         max_attempts=run.setting(settings.MAX_ATTEMPTS, max_attempts),
         lease=run.setting(settings.LEASE, lease).total_seconds(),
         poll=run.setting(settings.POLL, poll).total_seconds(),
+        beat=run.setting(settings.BEAT, beat).total_seconds(),
         shutdown_timeout=run.setting(settings.SHUTDOWN_TIMEOUT, shutdown_timeout).total_seconds(),
     )
     registry = run.registry(processors)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from jobctl.after_commit import after_commit
 from jobctl.client.by_hand import HandCalls
 from jobctl.client.counting import CountingCalls
+from jobctl.client.diagnosing import DiagnosingCalls
 from jobctl.client.history import HistoryCalls
 from jobctl.client.looking import LookingCalls
 from jobctl.client.operating import OperatingCalls
@@ -21,7 +22,9 @@ from jobctl.storage.open import open_store
 from jobctl.storage.store import Store
 
 
-class Client(StartingCalls, HandCalls, OperatingCalls, LookingCalls, RevealingCalls, HistoryCalls, CountingCalls):
+class Client(
+    StartingCalls, HandCalls, OperatingCalls, LookingCalls, RevealingCalls, HistoryCalls, CountingCalls, DiagnosingCalls
+):
     """A database of job chains.
 
     Every method that reads or writes takes ``conn``, a SQLAlchemy Connection to the same database: then it

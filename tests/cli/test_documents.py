@@ -10,14 +10,18 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from staff import hire
 from support import Result
+from working import claim
 
 from jobctl import errors
 from jobctl.cli import documents, log, numbers
 from jobctl.cli.main import kind_of
 from jobctl.events import Event, Told
 from jobctl.model import Act, AttemptError, Status
+from jobctl.reasons import Reason
 from jobctl.stats import Activity, Failure, Minute, Paused, Running, Stats, Working
+from jobctl.storage.open import open_store
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -150,6 +154,39 @@ def test_top(contract: dict):
         ("minutes", "Minute"),
     ):
         assert list(found[name][0]) == contract[heading][0]
+
+
+def test_why(call: Callable[..., Result], contract: dict):
+    """`why --json` and its blockers have exactly the fields that are written down, and every reason is."""
+    first = call("start", "first").out.strip()
+    why = call("why", call("start", "a", "--blocked-by", first).out.strip(), "--json").json
+    assert list(why) == list(why["blockers"][0]) == contract["Why"][0]
+    assert contract["Why"][1] == [each.value for each in Reason]
+
+
+def test_workers(call: Callable[..., Result], contract: dict, here: Path):
+    """`workers --json` and what is in it have exactly the fields that are written down."""
+    call("start", "a")
+    store = open_store(f"sqlite:///{here / 'jobs.db'}")
+    hire(store, "a", name="worker-1")
+    claim(store, "a")
+    store.close()
+    page = call("workers", "--json").json
+    assert list(page) == ["items"]
+    assert list(page["items"][0]) == contract["Worker"][0]
+    assert list(page["items"][0]["jobs"][0]) == contract["Held job"][0]
+
+
+def test_types_and_doctor(call: Callable[..., Result], contract: dict):
+    """The documents of types and doctor have exactly the fields that are written down."""
+    call("start", "a")
+    page = call("types", "--json").json
+    assert list(page) == ["items"]
+    assert list(page["items"][0]) == contract["Type of jobs"][0]
+    health = call("doctor", "--json").json
+    assert list(health) == contract["Health"][0]
+    assert list(health["findings"][0]) == contract["Finding"][0]
+    assert health["ok"] is False
 
 
 def test_failure(call: Callable[..., Result], contract: dict):

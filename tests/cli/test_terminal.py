@@ -170,6 +170,7 @@ def test_examples_run(call: Callable[..., Result], here, monkeypatch: pytest.Mon
             if "postgresql://app@db/app" in words:
                 continue
             result = call(*words)
-            assert result.code == (124 if "--wait" in words else 0), (line, result)
+            findings = {"doctor": 8}  # nobody works what the other examples started
+            assert result.code == findings.get(each.name, 124 if "--wait" in words else 0), (line, result)
             count += 1
     assert count > 15

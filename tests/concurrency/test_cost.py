@@ -15,7 +15,22 @@ from working import completed, continued, held, with_outcome
 
 from jobctl import Client, ListFilter, Status
 from jobctl.ids import new_id
-from jobctl.storage import counting, editing, leasing, pausing, queries, reading, statements, tallying
+from jobctl.reasons import Reason
+from jobctl.reports import Limits
+from jobctl.storage import (
+    counting,
+    editing,
+    lanes,
+    leasing,
+    obstacles,
+    pausing,
+    presence,
+    queries,
+    reading,
+    statements,
+    tallying,
+    upkeep,
+)
 from jobctl.storage import postgres as postgres_module
 from jobctl.storage import sqlite as sqlite_module
 from jobctl.storage.migrate import migrate
@@ -260,6 +275,23 @@ def restart_and_look_back(client, conn, ids):
     assert client.history(conn=conn).items
 
 
+def diagnose(store):
+    client = Client(store)
+    with store.transaction(read_only=True) as conn:
+        assert client.why(SOME, conn=conn).reason is Reason.NO_WORKER
+        assert client.workers(conn=conn) == []
+        found = {each.check for each in client.doctor(limits=Limits(size=0), conn=conn).findings}
+        assert {"leases", "unattended"} <= found
+        assert client.doctor(require_workers=["a"], max_age="1m", conn=conn).findings
+
+
+def explain_blocked(store):
+    client = Client(store)
+    with store.transaction(read_only=True) as conn:
+        (blocked, *_) = client.list_chains(ListFilter(statuses=[Status.BLOCKED], limit=2), conn=conn).items
+        assert client.why(blocked.id, conn=conn).blockers
+
+
 SINCE = datetime.now(UTC) - timedelta(minutes=3)
 
 CALLS = {
@@ -273,6 +305,8 @@ CALLS = {
     "start": start,
     "look": look,
     "settle-by-hand": settle_by_hand,
+    "diagnose": diagnose,
+    "explain-blocked": explain_blocked,
     "chains": list_call("chains"),
     "chains-oldest": list_call("chains", newest_first=False),
     "chains-type": list_call("chains", type_name="type-2"),
@@ -333,8 +367,10 @@ TABLES = {"root", "tail", "later", "jobctl_error", "jobctl_act", "jobctl_blocker
 @each_call
 def test_sqlite_scans_nothing(sqlite_backlog, call):
     """No statement goes through a table without an index, and through one in its order only to fill a page."""
-    by_time = call in {CALLS[name] for name in ("chains", "chains-oldest", "jobs", "jobs-oldest")}
-    sorts = call in {CALLS[name] for name in ("jobs-chain", "jobs-failed", "jobs-blocked", "chains-failed")}  # a few
+    by_time = call in {CALLS[name] for name in ("chains", "chains-oldest", "jobs", "jobs-oldest", "diagnose")}
+    sorts = call in {
+        CALLS[name] for name in ("jobs-chain", "jobs-failed", "jobs-blocked", "chains-failed", "explain-blocked")
+    }  # a few
     found = statements_of(sqlite_backlog, lambda: call(sqlite_backlog))
     assert found
     for each in found:
@@ -406,7 +442,8 @@ def test_sqlite_counts_by_indexes_alone(sqlite_backlog):
 
 def compiled_statements():
     found = []
-    for module in (statements, leasing, queries, counting, editing, pausing, tallying, postgres_module, sqlite_module):
+    own = (statements, leasing, queries, counting, editing, pausing, tallying, lanes, obstacles, presence, upkeep)
+    for module in (*own, postgres_module, sqlite_module):
         for name, value in vars(module).items():
             if not isinstance(value, ClauseElement) or isinstance(value, TextClause):
                 continue

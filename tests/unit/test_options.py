@@ -20,6 +20,7 @@ from jobctl.errors import UsageError
         ("lease", 0.05, "lease: 0.05 s is too short: 100ms or more"),
         ("lease", math.nan, "lease: nan s is too short: 100ms or more"),
         ("poll", 0, "poll: 0 s is too short: 1ms or more"),
+        ("beat", 0.01, "beat: 0.01 s is too short: 100ms or more"),
         ("shutdown_timeout", -1, "shutdown_timeout: -1 s is too short: 0s or more"),
     ],
 )
@@ -39,6 +40,7 @@ def test_option_out_of_range(field, value, said):
         ("max_attempts", 1),
         ("lease", 0.1),
         ("poll", 0.001),
+        ("beat", 0.1),
         ("shutdown_timeout", 0),
     ],
 )
