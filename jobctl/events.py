@@ -17,6 +17,7 @@ class Told(StrEnum):
     JOB_STARTED = "job_started"  # and runs for a while already; of a quick one only its end is told
     JOB_COMPLETED = "job_completed"  # the chain is over
     JOB_CONTINUED = "job_continued"  # detail: the successor's type
+    JOB_SETTLED = "job_settled"  # by the command that its handler ran: the worker had nothing to write
     JOB_RESCHEDULED = "job_rescheduled"  # by its handler
     JOB_RETRIED = "job_retried"  # detail: the error; another attempt follows
     JOB_FAILED = "job_failed"  # detail: the error; it waits for a person

@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobctl.errors import UsageError
 
+if TYPE_CHECKING:
+    from jobctl.cli.programs import Program
+
 FILE_NAME = "jobctl.toml"
-KEYS = ("database", "processors", "require_note")
+KEYS = ("database", "processors", "require_note", "exec", "on_failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +27,15 @@ class Configuration:
         database: A URL, or None.
         processors: Modules, by name or by the path of their file.
         require_note: Whether what is done by hand needs a note that says why.
+        programs: Commands that handle job types, by type.
+        on_failed: What to run for a job that has failed, or None.
     """
 
     database: str | None = None
     processors: tuple[str, ...] = ()
     require_note: bool = False
+    programs: Mapping[str, Program] = field(default_factory=dict)
+    on_failed: Program | None = None
 
 
 def read_configuration(option: str | None) -> Configuration:
@@ -81,7 +89,22 @@ def _read(path: Path) -> Configuration:
         database=None if database is None else _beside(folder, database),
         processors=tuple(_module(folder, each) for each in processors),
         require_note=require_note,
+        **_programs(path, content),
     )
+
+
+def _programs(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the file says of commands to be run."""
+    if not content.keys() & {"exec", "on_failed"}:
+        return {}  # most commands have no use for what reads them
+    from jobctl.cli.programs import program_of_toml, programs_of_toml
+
+    hook = content.get("on_failed")
+    where = f"in the configuration file {path}, 'on_failed'"
+    return {
+        "programs": programs_of_toml(path, content.get("exec", {})),
+        "on_failed": None if hook is None else program_of_toml(where, hook, path.absolute().parent),
+    }
 
 
 def _is_list_of_names(value: Any) -> bool:

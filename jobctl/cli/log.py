@@ -32,6 +32,7 @@ ROUTINE = frozenset(
         Told.JOB_STARTED,
         Told.JOB_COMPLETED,
         Told.JOB_CONTINUED,
+        Told.JOB_SETTLED,
         Told.JOB_RESCHEDULED,
         Told.JOB_RELEASED,
     }
@@ -41,6 +42,7 @@ ROUTINE = frozenset(
 _COLORS = {
     Told.JOB_COMPLETED: "32",
     Told.JOB_CONTINUED: "32",
+    Told.JOB_SETTLED: "32",
     Told.JOB_RESCHEDULED: "36",
     Told.JOB_RETRIED: "33",
     Told.JOB_FAILED: "1;31",

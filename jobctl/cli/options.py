@@ -70,6 +70,29 @@ Processors = Annotated[
     ),
 ]
 
+Exec = Annotated[
+    list[str] | None,
+    typer.Option("--exec", metavar="TYPE=COMMAND", help="Have a command handle a type; repeatable."),
+]
+ExecShell = Annotated[bool, typer.Option("--exec-shell", help="Have a shell run the commands of --exec.")]
+ExecTimeout = Annotated[
+    str | None,
+    typer.Option(
+        "--exec-timeout", "--timeout", metavar="DURATION", help="How long a command may run; then the attempt fails."
+    ),
+]
+ExecMaxOutput = Annotated[
+    str | None,
+    typer.Option("--exec-max-output", metavar="SIZE", help="How much a command may write to stdout; else 1MB."),
+]
+OnFailed = Annotated[
+    str | None,
+    typer.Option("--on-failed", metavar="COMMAND", help="Run this for each job that ends in failed; it gets the job."),
+]
+LogFormat = Annotated[
+    str, typer.Option("--log-format", metavar="FORMAT", help="human or json lines.", show_default=True)
+]
+
 After = Annotated[
     str | None, typer.Option("--after", metavar="DURATION", help="Due after a delay: 90s, 15m, 2h30m, 7d, 500ms.")
 ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jobctl.client import Client
+    from jobctl.processors import AnyProcessor
     from jobctl.registry import Registry
 
 
@@ -97,16 +98,26 @@ class Run:
         with Client(self.database, processors=processors, require_note=self.configuration.require_note) as client:
             yield client
 
-    def registry(self, modules: Sequence[str] | None) -> Registry:
-        """The processors of these modules, or else of those that the configuration names; maybe none."""
+    def registry(self, modules: Sequence[str] | None, others: Sequence[AnyProcessor] | None = None) -> Registry:
+        """The processors of these modules, or else of those that the configuration names; maybe none.
+
+        Args:
+            modules: What ``--processors`` says.
+            others: Commands that handle types; None: those of the configuration, which are known then, not run.
+        """
         wanted = names("--processors", modules)
         from jobctl.registry import Registry, load_modules
 
         wanted = wanted or list(self.configuration.processors)
+        if others is None and self.configuration.programs:
+            from jobctl.cli.working import command_processors
+            from jobctl.processes import Commands
+
+            others = command_processors(self.configuration.programs, Commands(), {})
         if not wanted:
-            return Registry()
+            return Registry(others or ())
         with contextlib.redirect_stdout(sys.stderr):  # what a module prints when it is imported is no data
-            return load_modules(wanted)
+            return load_modules(wanted, others or ())
 
 
 def is_terminal(stream: TextIO | None) -> bool:

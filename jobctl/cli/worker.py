@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobctl.cli import parse
 from jobctl.cli.command import command
-from jobctl.cli.log import Log, human_line, json_line
-from jobctl.cli.options import Processors
+from jobctl.cli.options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, Processors
 from jobctl.cli.run import Run
-from jobctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from jobctl.worker import Worker
-
-OTHER_CONNECTIONS = 3
-"""Besides those of handlers: for claiming and settling, for renewing leases, and one to spare."""
-
-STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @command(
@@ -35,6 +19,7 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
         ("jobctl worker --processors mymod", ""),
         ("jobctl worker --processors ./handlers.py --drain", "ends once nothing is ready"),
         ("jobctl worker --processors mymod --types resize,import --concurrency 4", ""),
+        ("jobctl worker --exec 'resize=./resize.sh --fast' --exec-timeout 5m", "a command handles the type"),
     ),
 )
 def worker(
@@ -81,20 +66,24 @@ def worker(
             show_default=True,
         ),
     ] = "30s",
-    log_format: Annotated[
-        str, typer.Option("--log-format", metavar="FORMAT", help="human or json lines.", show_default=True)
-    ] = "human",
+    exec_: Exec = None,
+    exec_shell: ExecShell = False,
+    exec_timeout: ExecTimeout = None,
+    exec_max_output: ExecMaxOutput = None,
+    log_format: LogFormat = "human",
 ) -> None:
     """Run jobs until stopped, and log on stderr what happens.
 
     SIGTERM and SIGINT stop it: running jobs may end, the others are given back; a second signal stops at once.
     The exit code is then 143 or 130. With --quiet only what went wrong is logged.
-    """
-    from jobctl.options import CONCURRENCY, MAX_ATTEMPTS, MAX_JOBS, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
-    from jobctl.storage.open import open_store
-    from jobctl.worker import MOST_TRANSACTIONS, Worker
 
-    log = parse.one_of("--log-format", log_format, ("human", "json"))
+    A command of --exec gets the job as JSON on stdin and JOBCTL_JOB_ID, JOBCTL_CHAIN_ID, JOBCTL_TYPE and
+    JOBCTL_ATTEMPT in its environment. JSON on its stdout is the output, exit code 0 completes, 75 asks for another
+    attempt, all else is a failed one with the end of stderr as its error.
+    """
+    from jobctl.cli.working import Means, work
+    from jobctl.options import CONCURRENCY, MAX_ATTEMPTS, MAX_JOBS, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
+
     options = WorkerOptions(
         name=name,
         concurrency=parse.whole("--concurrency", concurrency, CONCURRENCY),
@@ -107,34 +96,14 @@ def worker(
         poll=parse.duration("--poll", poll, SHORTEST_POLL).total_seconds(),
         shutdown_timeout=parse.duration("--shutdown-timeout", shutdown_timeout).total_seconds(),
     )
-    registry = run.registry(processors)
-    if not registry:
-        raise UsageError("a worker needs processors: give --processors MOD, or 'processors' in jobctl.toml")
-    line = json_line if log == "json" else partial(human_line, colored=run.colored(sys.stderr))
-    store = open_store(run.database, pool_size=min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS)
-    try:
-        with Log(line, quiet=run.common.quiet) as tell:
-            working = Worker(store, registry, options, tell)
-            with _stopped_by_signals(working) as received:
-                working.run()
-    finally:
-        store.close()
-    if received:
-        raise typer.Exit(128 + received[0])
-
-
-@contextmanager
-def _stopped_by_signals(working: Worker) -> Iterator[list[int]]:
-    """Stop the worker at SIGTERM and SIGINT; gives the list of those that came."""
-    received: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        working.stop()
-
-    before = {number: signal.signal(number, stop) for number in STOPPING}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    means = Means(
+        processors=processors,
+        exec_=exec_,
+        shell=exec_shell,
+        timeout=exec_timeout,
+        max_output=exec_max_output,
+        log_format=log_format,
+    )
+    number = work(run, means, options)
+    if number is not None:
+        raise typer.Exit(128 + number)

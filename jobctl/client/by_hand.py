@@ -13,6 +13,7 @@ from jobctl import deleting, moving
 from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
 from jobctl.ids import require_id
+from jobctl.inside import Inside
 from jobctl.model import Job, Schedule
 from jobctl.processors import AnyProcessor, type_name_of
 from jobctl.settling import Current
@@ -33,6 +34,7 @@ class HandCalls(Connected):
         force: bool = False,
         actor: str | None = None,
         note: str | None = None,
+        inside: Inside | None = None,
         conn: Connection | None = None,
     ) -> Iterator[Current]:
         """Lock a chain and its current job, to settle it in the block; leaving without changes nothing.
@@ -43,12 +45,14 @@ class HandCalls(Connected):
             force: Settle a job although it waits for other chains.
             actor: Who, for the history; user@host unless given.
             note: Why, for the history.
+            inside: The attempt whose command the caller is: if it is this job's, the job must be held by it still.
             conn: The caller's transaction.
 
         Raises:
             NotFoundError: There is no such chain or job.
             AlreadySettledError: The chain is closed, or the job not its current one any more.
             GuardError: The current job is of another type than expected.
+            AttemptLostError: The attempt does not hold its job any more.
         """
         wanted = require_id(id)
         hand = self._hand(actor, note)
@@ -63,6 +67,7 @@ class HandCalls(Connected):
                 waits_for,
                 force=force,
                 hand=hand,
+                inside=inside,
             )
             current.check(wanted, None if expect is None else type_name_of(expect))
             yield current

@@ -1,0 +1,168 @@
+"""What ``worker`` and ``run`` share: modules and commands that handle jobs, a log, and an end by signals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from jobctl.cli import parse
+from jobctl.cli.documents import job_document
+from jobctl.cli.log import Log, human_line, json_line
+from jobctl.cli.programs import Program, exec_arguments, size_argument, timeout_argument
+from jobctl.cli.run import Run
+from jobctl.errors import UsageError
+from jobctl.events import Event
+
+if TYPE_CHECKING:
+    from jobctl.options import WorkerOptions
+    from jobctl.processes import Commands
+    from jobctl.processors import AnyProcessor
+    from jobctl.storage.store import Store
+    from jobctl.worker import Worker
+
+OTHER_CONNECTIONS = 3
+"""Besides those of handlers: for claiming and settling, for renewing leases, and one to spare."""
+
+STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Means:
+    """With what jobs are worked, as the options say.
+
+    Attributes:
+        processors: ``--processors``.
+        exec_: ``--exec``.
+        shell: ``--exec-shell``.
+        timeout: ``--exec-timeout``.
+        max_output: ``--exec-max-output``.
+        log_format: ``--log-format``.
+    """
+
+    processors: list[str] | None
+    exec_: list[str] | None
+    shell: bool
+    timeout: str | None
+    max_output: str | None
+    log_format: str
+
+    def programs(self, run: Run) -> dict[str, Program]:
+        """The commands that handle types: those of the options, or else of the configuration."""
+        if self.shell and not self.exec_:
+            raise UsageError("--exec-shell is about --exec: give it too, or leave it out")
+        timeout = timeout_argument("--exec-timeout", self.timeout)
+        max_output = size_argument("--exec-max-output", self.max_output)
+        chosen = exec_arguments(self.exec_, shell=self.shell) if self.exec_ else run.configuration.programs
+        if not chosen and (timeout, max_output) != (None, None):
+            raise UsageError("--exec-timeout and --exec-max-output are about commands: give --exec too")
+        return {name: each.within(timeout, max_output) for name, each in chosen.items()}
+
+
+def work(
+    run: Run,
+    means: Means,
+    options: WorkerOptions,
+    *,
+    echo: Callable[[bytes], object] | None = None,
+    heard: Callable[[Event], None] = lambda _: None,
+) -> int | None:
+    """Have a worker work until it ends.
+
+    Args:
+        run: The command.
+        means: With what.
+        options: How.
+        echo: Called with what commands write to stderr.
+        heard: Called with what happens, besides the log.
+
+    Returns:
+        The first signal that it was stopped by, if one came.
+    """
+    from jobctl.processes import Commands
+    from jobctl.storage.open import open_store
+    from jobctl.worker import MOST_TRANSACTIONS, Worker
+
+    log = parse.one_of("--log-format", means.log_format, ("human", "json"))
+    line = json_line if log == "json" else partial(human_line, colored=run.colored(sys.stderr))
+    programs = means.programs(run)
+    for each in programs.values():
+        each.check()
+    store = open_store(run.database, pool_size=min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS)
+    with closing(store), Log(line, quiet=run.common.quiet) as tell, closing(Commands(echo)) as commands:
+        registry = run.registry(
+            means.processors, command_processors(programs, commands, environment_of_commands(run, store))
+        )
+        if not registry:
+            raise UsageError(
+                "a worker needs processors: give --processors MOD or --exec TYPE=COMMAND, "
+                "or 'processors' or [exec] in jobctl.toml"
+            )
+
+        def both(event: Event) -> None:
+            tell(event)
+            heard(event)
+
+        working = Worker(store, registry, options, both)
+        with _stopped_by_signals(working) as received:
+            working.run()
+    return received[0] if received else None
+
+
+def command_processors(
+    programs: Mapping[str, Program], commands: Commands, environment: Mapping[str, str]
+) -> Sequence[AnyProcessor]:
+    """The processors of types that commands handle."""
+    from jobctl.executing import command_processor
+
+    return [
+        command_processor(
+            name,
+            each.command,
+            commands,
+            job_document,
+            environment=environment,
+            max_attempts=each.max_attempts,
+            where=each.where,
+        )
+        for name, each in programs.items()
+    ]
+
+
+def environment_of_commands(run: Run, store: Store) -> dict[str, str]:
+    """What commands are told, so that the jobctl that they call is ours and works on our database.
+
+    It goes through the environment, which only this user and root can read, and never through arguments.
+    """
+    found = {"JOBCTL_DATABASE": store.label if store.dialect == "sqlite" else run.database}
+    if run.common.config is not None:
+        found["JOBCTL_CONFIG"] = str(Path(run.common.config).expanduser().absolute())
+    if shutil.which("jobctl") is None:  # it was called by its path, as services are
+        found["PATH"] = os.pathsep.join(filter(None, [os.environ.get("PATH"), sysconfig.get_path("scripts")]))
+    return found
+
+
+@contextmanager
+def _stopped_by_signals(working: Worker) -> Iterator[list[int]]:
+    """Stop the worker at SIGTERM and SIGINT; gives the list of those that came."""
+    received: list[int] = []
+
+    def stop(number: int, _: FrameType | None) -> None:
+        received.append(number)
+        working.stop()
+
+    before = {number: signal.signal(number, stop) for number in STOPPING}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
