@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
@@ -65,6 +65,15 @@ GIVE_BACK_SECONDS: Final = 2.0
 DEFAULT_OPTIONS: Final = WorkerOptions()
 
 
+class Claim(Protocol):
+    """Takes jobs, as ``Store.claim`` does."""
+
+    def __call__(
+        self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
+    ) -> list[JobRow]:
+        """Take up to so many jobs of these types."""
+
+
 class Worker:
     """Works jobs of the registry's types until it is stopped.
 
@@ -81,6 +90,7 @@ class Worker:
         registry: Registry,
         options: WorkerOptions = DEFAULT_OPTIONS,
         tell: Callable[[Event], None] = lambda _: None,
+        claim: Claim | None = None,
     ) -> None:
         """Make a worker; nothing happens before run.
 
@@ -89,6 +99,7 @@ class Worker:
             registry: The processors.
             options: How it works.
             tell: Called with what happens, from several threads.
+            claim: Takes jobs; None: the store does, those that are ready.
 
         Raises:
             UsageError: There is no processor for one of the types asked for.
@@ -96,6 +107,7 @@ class Worker:
         self.id = new_id()
         self.name = options.name or f"{socket.gethostname()}:{os.getpid()}"
         self._store = store
+        self._own_claim = claim
         self._options = options
         self._tell = tell
         self._types = options.leases(registry)
@@ -273,6 +285,8 @@ class Worker:
         self._hand_over(rows, blockers)
 
     def _claim(self, conn: Connection, wanted: int) -> list[JobRow]:
+        if self._own_claim is not None:
+            return self._own_claim(conn, self._types, wanted, worker=self.name, lease=new_id())
         return self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id(), front=self._front)
 
     def _plan(self, due: Due | None, *, full: bool) -> None:
