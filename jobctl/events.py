@@ -24,6 +24,7 @@ class Told(StrEnum):
     JOB_LOST = "job_lost"  # detail: the reason; nothing was written
     JOB_RELEASED = "job_released"  # given back without an attempt
     JOB_REAPED = "job_reaped"  # detail: the worker whose lease ran out
+    HOOK_FAILED = "hook_failed"  # detail: what went wrong with the command that was to be told of a failed job
 
 
 class Event(NamedTuple):

@@ -146,25 +146,32 @@ def _answer(command: Command, ran: Ran) -> Any:
     Raises:
         CommandFailedError: The attempt failed.
     """
-    name = f"'{command.name}'"
+    if reason := what_went_wrong(command, ran):
+        raise CommandFailedError(reason, again=ran.stopped is None and ran.code == TRY_AGAIN)
+    return _output(f"'{command.name}'", ran.out)
+
+
+def what_went_wrong(command: Command, ran: Ran) -> str | None:
+    """How a command ended that did not end well, with the end of its stderr; None: it ended with 0, by itself."""
     match ran.stopped:
         case Stopped.TIMEOUT:
-            raise _failure(f"{name} ran longer than {command.timeout:g} s and was ended", ran)
+            what = f"ran longer than {command.timeout:g} s and was ended"
         case Stopped.OUTPUT:
-            raise _failure(
-                f"{name} wrote more than {command.max_output} bytes to stdout and was ended: "
-                "allow more with --exec-max-output or 'max_output', or write elsewhere",
-                ran,
+            what = (
+                f"wrote more than {command.max_output} bytes to stdout and was ended: "
+                "allow more with --exec-max-output or 'max_output', or write elsewhere"
             )
         case Stopped.ASKED:
-            raise _failure(f"{name} was ended, because its worker ends", ran)
-    if ran.code < 0:
-        raise _failure(f"{name} was ended by {_signal(-ran.code)}", ran)
-    if ran.code == TRY_AGAIN:
-        raise _failure(f"{name} asked for another attempt (exit code {ran.code})", ran, again=True)
-    if ran.code != 0:
-        raise _failure(f"{name} ended with exit code {ran.code}", ran)
-    return _output(name, ran.out)
+            what = "was ended, because its worker ends"
+        case _ if ran.code < 0:
+            what = f"was ended by {_signal(-ran.code)}"
+        case _ if ran.code == TRY_AGAIN:
+            what = f"asked for another attempt (exit code {ran.code})"
+        case _ if ran.code != 0:
+            what = f"ended with exit code {ran.code}"
+        case _:
+            return None
+    return f"'{command.name}' {what}:\n{ran.err}" if ran.err else f"'{command.name}' {what}, with nothing on stderr"
 
 
 def _output(name: str, out: bytes) -> Any:
@@ -178,10 +185,6 @@ def _output(name: str, out: bytes) -> Any:
         raise CommandFailedError(
             f"what {name} wrote to stdout {error}: {shown.strip()!r}; write JSON, or nothing, and all else to stderr"
         ) from error
-
-
-def _failure(what: str, ran: Ran, *, again: bool = False) -> CommandFailedError:
-    return CommandFailedError(f"{what}:\n{ran.err}" if ran.err else f"{what}, with nothing on stderr", again=again)
 
 
 def _signal(number: int) -> str:

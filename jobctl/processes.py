@@ -126,7 +126,7 @@ class Commands:
                 env=environment,
                 start_new_session=True,  # a group of its own, which the terminal's Ctrl-C does not reach
             )
-            self._warden.tell("+", process.pid)
+            self._warden.tell("+", process.pid)  # before its stdin: who has read that is known to be there
             try:
                 return _Talk(command, process, given, lambda: self._closing or asked(), self._echo).to_the_end()
             finally:

@@ -97,13 +97,12 @@ def _programs(path: Path, content: Mapping[str, Any]) -> dict[str, Any]:
     """What the file says of commands to be run."""
     if not content.keys() & {"exec", "on_failed"}:
         return {}  # most commands have no use for what reads them
-    from jobctl.cli.programs import program_of_toml, programs_of_toml
+    from jobctl.cli.programs import hook_of_toml, programs_of_toml
 
     hook = content.get("on_failed")
-    where = f"in the configuration file {path}, 'on_failed'"
     return {
         "programs": programs_of_toml(path, content.get("exec", {})),
-        "on_failed": None if hook is None else program_of_toml(where, hook, path.absolute().parent),
+        "on_failed": None if hook is None else hook_of_toml(path, hook),
     }
 
 

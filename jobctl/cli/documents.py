@@ -88,6 +88,11 @@ def detail_document(detail: ChainDetail) -> dict[str, Any]:
     }
 
 
+def failed_document(detail: ChainDetail, job: Job[Any]) -> dict[str, Any]:
+    """A job that has failed, with what its attempts failed with: what a failure hook gets."""
+    return {**job_document(job), "errors": [_error_document(each) for each in detail.errors if each.job_id == job.id]}
+
+
 def outcome_document(chain: Chain) -> dict[str, Any]:
     """How a chain ended."""
     return {"id": chain.id, "type": chain.type_name, "status": chain.status.value, "output": chain.output}

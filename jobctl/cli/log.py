@@ -48,6 +48,7 @@ _COLORS = {
     Told.JOB_FAILED: "1;31",
     Told.JOB_LOST: "35",
     Told.JOB_REAPED: "35",
+    Told.HOOK_FAILED: "31",
     Told.DATABASE_LOST: "1;31",
     Told.DATABASE_BACK: "32",
     Told.JOB_STARTED: "2",

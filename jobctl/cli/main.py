@@ -28,6 +28,7 @@ from jobctl.cli import (
     pause,
     schema,
     show,
+    single,
     start,
     stats,
     top,
@@ -43,6 +44,7 @@ from jobctl.passwords import without_password
 COMMANDS: tuple[Command, ...] = (
     start.start,
     worker.worker,
+    single.run,
     complete.complete,
     edit.trigger,
     edit.reschedule,

@@ -16,7 +16,8 @@ from jobctl.cli import parse
 from jobctl.errors import UsageError
 from jobctl.processes import MAX_OUTPUT, SHELL, Command
 
-FIELDS: Final = ("command", "shell", "timeout", "max_output", "max_attempts")
+HOOK_FIELDS: Final = ("command", "shell", "timeout", "max_output")
+FIELDS: Final = (*HOOK_FIELDS, "max_attempts")
 SHORTEST_TIMEOUT: Final = "1ms"
 
 _SIZE: Final = re.compile(r"(\d+)\s*(|B|kB|KB|MB|GB|KiB|MiB|GiB)")
@@ -95,8 +96,8 @@ def program_of_text(where: str, text: str, *, shell: bool = False) -> Program:
     return Program(words=tuple(words), where=where)
 
 
-def program_of_toml(where: str, value: Any, folder: Path) -> Program:
-    """A command as a configuration file in this folder has it: a text, a list of words, or a table.
+def program_of_toml(where: str, value: Any, folder: Path, fields: Sequence[str] = FIELDS) -> Program:
+    """A command as a configuration file in this folder has it: a text, a list of words, or a table with these fields.
 
     Raises:
         UsageError: It is none.
@@ -104,9 +105,9 @@ def program_of_toml(where: str, value: Any, folder: Path) -> Program:
     if not isinstance(value, dict):
         return _words_of_toml(where, value, folder, shell=False)
     for key in value:
-        if key not in FIELDS:
-            close = difflib.get_close_matches(key, FIELDS, n=1)
-            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(FIELDS)}"
+        if key not in fields:
+            close = difflib.get_close_matches(key, fields, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(fields)}"
             raise UsageError(f"{where} has an unknown key '{key}'; {hint}")
     shell = value.get("shell", False)
     if not isinstance(shell, bool):
@@ -192,6 +193,16 @@ def _max_attempts(where: str, value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise UsageError(f"{where} must be a whole number, 1 or more")
     return value
+
+
+def hook_of_toml(path: Path, value: Any) -> Program:
+    """What a configuration file has be run for a job that has failed.
+
+    Raises:
+        UsageError: It cannot be understood.
+    """
+    where = f"in the configuration file {path}, 'on_failed'"
+    return program_of_toml(where, value, path.absolute().parent, HOOK_FIELDS)
 
 
 def programs_of_toml(path: Path, table: Any) -> Mapping[str, Program]:

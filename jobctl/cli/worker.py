@@ -8,7 +8,7 @@ import typer
 
 from jobctl.cli import parse
 from jobctl.cli.command import command
-from jobctl.cli.options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, Processors
+from jobctl.cli.options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, OnFailed, Processors
 from jobctl.cli.run import Run
 
 
@@ -70,6 +70,7 @@ def worker(
     exec_shell: ExecShell = False,
     exec_timeout: ExecTimeout = None,
     exec_max_output: ExecMaxOutput = None,
+    on_failed: OnFailed = None,
     log_format: LogFormat = "human",
 ) -> None:
     """Run jobs until stopped, and log on stderr what happens.
@@ -102,6 +103,7 @@ def worker(
         shell=exec_shell,
         timeout=exec_timeout,
         max_output=exec_max_output,
+        on_failed=on_failed,
         log_format=log_format,
     )
     number = work(run, means, options)

@@ -7,8 +7,8 @@ import shutil
 import signal
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 from jobctl.cli import parse
 from jobctl.cli.documents import job_document
 from jobctl.cli.log import Log, human_line, json_line
-from jobctl.cli.programs import Program, exec_arguments, size_argument, timeout_argument
+from jobctl.cli.programs import Program, exec_arguments, program_of_text, size_argument, timeout_argument
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
-from jobctl.events import Event
+from jobctl.events import Event, Told
 
 if TYPE_CHECKING:
     from jobctl.options import WorkerOptions
     from jobctl.processes import Commands
     from jobctl.processors import AnyProcessor
     from jobctl.storage.store import Store
-    from jobctl.worker import Worker
+    from jobctl.worker import Claim, Worker
 
 OTHER_CONNECTIONS = 3
 """Besides those of handlers: for claiming and settling, for renewing leases, and one to spare."""
@@ -46,6 +46,7 @@ class Means:
         shell: ``--exec-shell``.
         timeout: ``--exec-timeout``.
         max_output: ``--exec-max-output``.
+        on_failed: ``--on-failed``.
         log_format: ``--log-format``.
     """
 
@@ -54,6 +55,7 @@ class Means:
     shell: bool
     timeout: str | None
     max_output: str | None
+    on_failed: str | None
     log_format: str
 
     def programs(self, run: Run) -> dict[str, Program]:
@@ -67,14 +69,22 @@ class Means:
             raise UsageError("--exec-timeout and --exec-max-output are about commands: give --exec too")
         return {name: each.within(timeout, max_output) for name, each in chosen.items()}
 
+    def hook(self, run: Run) -> Program | None:
+        """What to run for a job that has failed: what the option says, or else the configuration."""
+        if self.on_failed is not None:
+            return program_of_text("--on-failed", self.on_failed)
+        return run.configuration.on_failed
+
 
 def work(
     run: Run,
     means: Means,
     options: WorkerOptions,
     *,
+    claim: Claim | None = None,
     echo: Callable[[bytes], object] | None = None,
     heard: Callable[[Event], None] = lambda _: None,
+    left_out: Collection[Told] = (),
 ) -> int | None:
     """Have a worker work until it ends.
 
@@ -82,37 +92,49 @@ def work(
         run: The command.
         means: With what.
         options: How.
+        claim: Takes jobs, if it is not the store that does.
         echo: Called with what commands write to stderr.
         heard: Called with what happens, besides the log.
+        left_out: What the log says nothing of.
 
     Returns:
         The first signal that it was stopped by, if one came.
     """
+    from jobctl.cli.hook import FailureHook
+    from jobctl.client import Client
     from jobctl.processes import Commands
     from jobctl.storage.open import open_store
     from jobctl.worker import MOST_TRANSACTIONS, Worker
 
     log = parse.one_of("--log-format", means.log_format, ("human", "json"))
     line = json_line if log == "json" else partial(human_line, colored=run.colored(sys.stderr))
-    programs = means.programs(run)
-    for each in programs.values():
+    programs, hook = means.programs(run), means.hook(run)
+    for each in (*programs.values(), *([] if hook is None else [hook])):
         each.check()
     store = open_store(run.database, pool_size=min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS)
-    with closing(store), Log(line, quiet=run.common.quiet) as tell, closing(Commands(echo)) as commands:
-        registry = run.registry(
-            means.processors, command_processors(programs, commands, environment_of_commands(run, store))
-        )
+    environment = environment_of_commands(run, store)
+    with ExitStack() as open_:  # what is opened last is closed first
+        open_.enter_context(closing(store))
+        tell = open_.enter_context(Log(line, quiet=run.common.quiet))
+        commands = open_.enter_context(closing(Commands(echo)))
+        registry = run.registry(means.processors, command_processors(programs, commands, environment))
         if not registry:
             raise UsageError(
                 "a worker needs processors: give --processors MOD or --exec TYPE=COMMAND, "
                 "or 'processors' or [exec] in jobctl.toml"
             )
 
-        def both(event: Event) -> None:
-            tell(event)
-            heard(event)
+        listening = [heard]
+        if hook is not None:
+            listening.append(open_.enter_context(FailureHook(hook.command, commands, Client(store), environment, tell)))
 
-        working = Worker(store, registry, options, both)
+        def happened(event: Event) -> None:
+            if event.told not in left_out:
+                tell(event)
+            for each in listening:
+                each(event)
+
+        working = Worker(store, registry, options, happened, claim)
         with _stopped_by_signals(working) as received:
             working.run()
     return received[0] if received else None

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl import deleting, moving
+from jobctl.claiming import OneJob
 from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
 from jobctl.ids import require_id
@@ -81,6 +82,24 @@ class HandCalls(Connected):
         if row is None:
             raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
         return row
+
+    def claim_of(
+        self,
+        id: str,  # noqa: A002 - as above
+        *,
+        now: bool = False,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> OneJob:
+        """How a worker takes this job and no other: ``Worker(store, registry, options, claim=client.claim_of(id))``.
+
+        Args:
+            id: The chain, or a job that must still be the chain's current one.
+            now: Trigger a scheduled job; else that is refused.
+            actor: Who triggers it, for the history; user@host unless given.
+            note: Why, for the history.
+        """
+        return OneJob(self._ready(), id, now=self._hand(actor, note) if now else None)
 
     def trigger(
         self,

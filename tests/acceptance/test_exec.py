@@ -51,7 +51,7 @@ def test_script(client: Client, script: Path, jobctl: Callable[..., Result], wor
     assert "postgresql:" not in (workplace / "parent").read_text()
 
 
-COMMAND = "forever=sh -c 'sleep 600 & echo $! > pid.child; echo $$ > pid.leader; wait'"
+COMMAND = "forever=sh -c 'cat; sleep 600 & echo $! > pid.child; echo $$ > pid.leader; wait'"
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ RUNNING = """
 import os, sys, threading
 from jobctl.processes import Command, Commands
 commands = Commands()
-text = "trap '' HUP; sleep 600 & echo $! > child; echo $$ > leader; wait"
+text = "cat; sleep 600 & echo $! > child; echo $$ > leader; wait"
 commands.run(Command(("true",)), b"", dict(os.environ))
 commands.run(Command(("sh", "-c", text)), b"", dict(os.environ))
 """
