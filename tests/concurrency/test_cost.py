@@ -14,8 +14,20 @@ from sqlalchemy.sql import ClauseElement
 from working import completed, continued, held, with_outcome
 
 from jobctl import Client, ListFilter, Status
+from jobctl.claiming import OneJob
 from jobctl.ids import new_id
-from jobctl.storage import counting, editing, leasing, pausing, queries, reading, statements, tallying
+from jobctl.storage import (
+    claiming,
+    counting,
+    editing,
+    inside,
+    leasing,
+    pausing,
+    queries,
+    reading,
+    statements,
+    tallying,
+)
 from jobctl.storage import postgres as postgres_module
 from jobctl.storage import sqlite as sqlite_module
 from jobctl.storage.migrate import migrate
@@ -260,11 +272,22 @@ def restart_and_look_back(client, conn, ids):
     assert client.history(conn=conn).items
 
 
+def claim_this(store):
+    """The claim of one job, and whether its command has settled it."""
+
+    def work(conn):
+        (row,) = OneJob(store, SOME)(conn, dict.fromkeys(TYPES, 60.0), 1, worker="w", lease=new_id())
+        assert not inside.settled_inside(conn, held(row))
+
+    undone(store, work)
+
+
 SINCE = datetime.now(UTC) - timedelta(minutes=3)
 
 CALLS = {
     "claim-one-type": claim_of(TYPES[:1], 10),
     "claim-one-job": claim_of(TYPES, 1),
+    "claim-this": claim_this,
     "claim-many-types": claim_of([*TYPES, "none"], 50),
     "renew": on_claimed(50, renew),
     "settle": on_claimed(60, settle),
@@ -406,7 +429,8 @@ def test_sqlite_counts_by_indexes_alone(sqlite_backlog):
 
 def compiled_statements():
     found = []
-    for module in (statements, leasing, queries, counting, editing, pausing, tallying, postgres_module, sqlite_module):
+    shared = (statements, leasing, queries, counting, editing, pausing, tallying, claiming, inside)
+    for module in (*shared, postgres_module, sqlite_module):
         for name, value in vars(module).items():
             if not isinstance(value, ClauseElement) or isinstance(value, TextClause):
                 continue
