@@ -126,7 +126,8 @@ def work(
 
         listening = [heard]
         if hook is not None:
-            listening.append(open_.enter_context(FailureHook(hook.command, commands, Client(store), environment, tell)))
+            others = open_.enter_context(closing(Commands()))
+            listening.append(open_.enter_context(FailureHook(hook.command, others, Client(store), environment, tell)))
 
         def happened(event: Event) -> None:
             if event.told not in left_out:
@@ -134,7 +135,7 @@ def work(
             for each in listening:
                 each(event)
 
-        working = Worker(store, registry, options, happened, claim)
+        working = Worker(store, registry, options, happened, claim, cut_off=commands.close)
         with _stopped_by_signals(working) as received:
             working.run()
     return received[0] if received else None

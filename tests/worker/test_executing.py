@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import eventually
+from support import InThread, eventually
 from worker.workshop import Workshop
 
-from jobctl import Backoff, Status
+from jobctl import Backoff, Status, Worker, WorkerOptions, warden
 from jobctl.cli.documents import job_document
-from jobctl.events import Told
+from jobctl.events import Event, Told
 from jobctl.executing import command_processor
 from jobctl.processes import Command, Commands
 from jobctl.processors import AnyProcessor
+from jobctl.registry import Registry
 
 Handled = Callable[..., AnyProcessor]
 
@@ -245,15 +246,27 @@ def test_settled_by_a_person_is_lost(shop: Workshop, sh: Handled):
 # --- the end of the worker -------------------------------------------------------------------------------------------
 
 
-def test_worker_stops(shop: Workshop, sh: Handled, commands: Commands, tmp_path: Path):
-    """After the shutdown timeout the job is given back and its command ended."""
-    chain = shop.start()
-    working = shop.work(sh("echo $$ > $HERE/pid; sleep 600"), shutdown_timeout=0.2)
+@pytest.mark.parametrize("text", ["trap 'sleep 0.3; touch $HERE/ended; exit 1' TERM", "trap '' TERM"])
+def test_worker_stops(
+    shop: Workshop, sh: Handled, commands: Commands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+):
+    """After the shutdown timeout the command is ended, and only then the job given back, without an attempt."""
+    monkeypatch.setattr(warden, "GRACE_SECONDS", 5.0 if "ended" in text else 0.3)
     file = tmp_path / "pid"
+    there: list[bool] = []
+
+    def tell(event: Event) -> None:
+        if event.told is Told.JOB_RELEASED:
+            there.append(Path(f"/proc/{leader}").exists())
+
+    chain = shop.start()
+    handled = sh(f"{text}; echo $$ > $HERE/pid; while :; do sleep 0.01; done")
+    worker = Worker(shop.store, Registry([handled]), WorkerOptions(shutdown_timeout=0.1), tell, cut_off=commands.close)
+    running = InThread(worker.run)
     leader = int(eventually(lambda: file.exists() and file.read_text().endswith("\n") and file.read_text()))
-    events = working.stop()
-    commands.close()
-    assert not Path(f"/proc/{leader}").exists()
-    assert Told.JOB_RELEASED in [each.told for each in events]
+    worker.stop()
+    running.result()
+    assert there == [False]
+    assert (tmp_path / "ended").exists() is ("ended" in text)
     job = shop.client.get_job(chain)
     assert (job.status, job.attempt, shop.errors(chain)) == (Status.READY, 0, [])
