@@ -1,8 +1,9 @@
-"""Claiming one job by its id, for a worker that is to work that and nothing else."""
+"""What takes jobs for a worker; and the claim of one job by its id, for a worker that is to work nothing else."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from sqlalchemy import Connection
 
@@ -18,7 +19,16 @@ from jobctl.storage.records import JobRow
 from jobctl.storage.store import Store
 
 
-class OneJob:
+class Claim(Protocol):
+    """How a worker takes jobs: as ``Store.claim`` does, unless it is told otherwise."""
+
+    def __call__(
+        self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
+    ) -> list[JobRow]:
+        """Take up to so many jobs of these types."""
+
+
+class OneJob(Claim):
     """A worker's claim that takes one job, or says why it cannot be taken.
 
     Example:

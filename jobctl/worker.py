@@ -14,11 +14,12 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import Final, Protocol
+from typing import Final
 
 from sqlalchemy import Connection
 
 from jobctl.attempt import Attempt
+from jobctl.claiming import Claim
 from jobctl.errors import LockTimeoutError, TryAgainError
 from jobctl.events import Event, Told
 from jobctl.handling import Ended, Handling
@@ -63,15 +64,6 @@ GIVE_BACK_SECONDS: Final = 2.0
 """How long a stopping worker tries to give back what it holds."""
 
 DEFAULT_OPTIONS: Final = WorkerOptions()
-
-
-class Claim(Protocol):
-    """Takes jobs, as ``Store.claim`` does."""
-
-    def __call__(
-        self, conn: Connection, types: Mapping[str, float], limit: int, *, worker: str, lease: str
-    ) -> list[JobRow]:
-        """Take up to so many jobs of these types."""
 
 
 class Worker:

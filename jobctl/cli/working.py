@@ -24,11 +24,12 @@ from jobctl.errors import UsageError
 from jobctl.events import Event, Told
 
 if TYPE_CHECKING:
+    from jobctl.claiming import Claim
     from jobctl.options import WorkerOptions
     from jobctl.processes import Commands
     from jobctl.processors import AnyProcessor
     from jobctl.storage.store import Store
-    from jobctl.worker import Claim, Worker
+    from jobctl.worker import Worker
 
 OTHER_CONNECTIONS = 3
 """Besides those of handlers: for claiming and settling, for renewing leases, and one to spare."""

@@ -45,6 +45,9 @@ def test_script(client: Client, script: Path, jobctl: Callable[..., Result], wor
     assert found.jobs[1].input == {"n": 1}
     assert [act.note for act in found.history] == ["from the script"]
     assert '"event": "job_settled"' in result.err
+    shown = jobctl("show", chain).out
+    assert f"continued by the command of worker {found.history[0].details['worker']}, " in shown
+    assert "by hand" not in shown
     told = set((workplace / "environment").read_text().splitlines())
     assert {f"JOBCTL_JOB_ID={chain}", f"JOBCTL_CHAIN_ID={chain}", "JOBCTL_TYPE=step"} <= told
     # what a command needs to reach the database is in no process's arguments, where everybody could read it
