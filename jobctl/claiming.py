@@ -91,7 +91,7 @@ class OneJob(Claim):
             return "is paused, or its type is: resume it first"
         if row.status == Status.SCHEDULED and self._now is None:
             due = utc(row.scheduled_at).isoformat(timespec="seconds")
-            return f"is not due before {due}: run it all the same with now"
+            return f"is not due before {due}: --now runs it all the same"
         return None
 
 

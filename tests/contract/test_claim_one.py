@@ -118,7 +118,7 @@ def _another_type(client: Client, store: Store) -> str:
 @pytest.mark.parametrize(
     ("make", "error", "said"),
     [
-        (_scheduled, NotReadyError, "is not due before .*: run it all the same with now"),
+        (_scheduled, NotReadyError, "is not due before .*: --now runs it all the same"),
         (_running, NotReadyError, r"is running: the worker other has it until .*, unless it renews its lease"),
         (_failed, NotReadyError, "is failed: retry it first"),
         (_paused, NotReadyError, "is paused, or its type is: resume it first"),
