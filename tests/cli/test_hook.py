@@ -157,5 +157,5 @@ def test_what_goes_wrong(client: Client, commands: Commands, failed: Callable[[]
     assert one(Command(("/no/such",))).startswith("'such' could not be run: [Errno 2]")
     gone = failed()
     client.delete([str(gone.chain_id)])
-    assert "there is no chain or job" in one(Command(("true",)), gone)
+    assert f"the chain {gone.chain_id} was deleted" in one(Command(("true",)), gone)
     assert len(told) == 3

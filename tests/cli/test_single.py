@@ -97,7 +97,7 @@ def test_one_step(start: Callable[..., str], run: Callable[..., Result], show):
     assert json.loads(done.lines[-1])["output"] == {"greeted": "you"}
     again = run(first["id"])
     assert again.code == 4
-    assert f"the chain {chain} is closed" in again.err
+    assert f"the chain {chain} is completed: it is closed" in again.err
 
 
 def test_failing(start: Callable[..., str], run: Callable[..., Result], show):
