@@ -17,6 +17,7 @@ from jobctl.middleware import Around
 from jobctl.model import Chain, LostReason
 from jobctl.storage.database import COMMIT_GUARD
 from jobctl.storage.decoding import lost_reason
+from jobctl.storage.inside import settled_inside
 from jobctl.storage.records import Held, JobRow, Locked, Outcome, Settled, Settlement
 from jobctl.storage.store import Store, is_held
 
@@ -65,6 +66,8 @@ class Attempt:
         self._lost: LostReason | None = None
         self._lost_told: threading.Event | None = None  # made for who waits: it takes as long as all else here
         self._on_lost: Callable[[], object] | None = None
+        self.settled_by_its_command = False
+        """Whether it lost its job to nobody else: a command that it ran has settled it."""
         self.interrupted_by: BaseException | None = None
         """What the database failed with when a phase began or ended, or its connection broke within."""
         self.around: Around | None = None
@@ -240,6 +243,18 @@ class Attempt:
         self._on_lost = call
         if self._lost is not None:
             call()
+
+    def settled_inside(self) -> bool:
+        """Ask the database whether a command of this attempt has settled the job, which then is lost, and all is well.
+
+        Raises:
+            TryAgainError: It cannot be asked.
+        """
+        with self._store.transaction(read_only=True) as conn:
+            self.settled_by_its_command = settled_inside(conn, self.held)
+        if self.settled_by_its_command:
+            self.lose(LostReason.ALREADY_COMPLETED)
+        return self.settled_by_its_command
 
     @property
     def completing(self) -> bool:

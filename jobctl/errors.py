@@ -14,6 +14,7 @@
         DuplicateKeyError           4  the key is taken
         NotWaitingError             4  the job is neither scheduled nor ready
         NotFailedError              4  the job has not failed
+        NotReadyError               4  the job cannot be worked now
         ReferencedError             4  others wait for the chain
         AttemptLostError            4  the attempt no longer holds its job
       InvalidDataError              5  input or output is not acceptable
@@ -129,6 +130,15 @@ class NotWaitingError(ConflictError):
 
 class NotFailedError(ConflictError):
     """The job has not failed: it needs no other round of attempts."""
+
+    def __init__(self, message: str, *, id: str, status: str) -> None:  # noqa: A002 - as above
+        super().__init__(message)
+        self.id = id
+        self.status = status
+
+
+class NotReadyError(ConflictError):
+    """The job cannot be worked now: it is running, failed, paused, or not due yet."""
 
     def __init__(self, message: str, *, id: str, status: str) -> None:  # noqa: A002 - as above
         super().__init__(message)

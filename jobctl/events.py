@@ -17,12 +17,14 @@ class Told(StrEnum):
     JOB_STARTED = "job_started"  # and runs for a while already; of a quick one only its end is told
     JOB_COMPLETED = "job_completed"  # the chain is over
     JOB_CONTINUED = "job_continued"  # detail: the successor's type
+    JOB_SETTLED = "job_settled"  # by the command that its handler ran: the worker had nothing to write
     JOB_RESCHEDULED = "job_rescheduled"  # by its handler
     JOB_RETRIED = "job_retried"  # detail: the error; another attempt follows
     JOB_FAILED = "job_failed"  # detail: the error; it waits for a person
     JOB_LOST = "job_lost"  # detail: the reason; nothing was written
     JOB_RELEASED = "job_released"  # given back without an attempt
     JOB_REAPED = "job_reaped"  # detail: the worker whose lease ran out
+    HOOK_FAILED = "hook_failed"  # detail: what went wrong with the command that was to be told of a failed job
 
 
 class Event(NamedTuple):

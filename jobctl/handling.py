@@ -12,6 +12,7 @@ import json
 import traceback
 from collections.abc import Coroutine
 from contextlib import AbstractContextManager, nullcontext, suppress
+from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -21,7 +22,15 @@ from jobctl.errors import InvalidDataError
 from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.middleware import around_attempt, around_phase
 from jobctl.model import Backoff, Job, Schedule, Status, describe_error
-from jobctl.processors import AnyProcessor, Continuation, GivenUp, Mode, Rescheduled, check_type_name
+from jobctl.processors import (
+    AnyProcessor,
+    CommandFailedError,
+    Continuation,
+    GivenUp,
+    Mode,
+    Rescheduled,
+    check_type_name,
+)
 from jobctl.registry import Registry
 from jobctl.storage.records import Complete, Continue, NewJob, Outcome, Postpone, Retry, Settled
 
@@ -166,8 +175,7 @@ class Handling:
                 return Retry(self._scrubbed(attempt, describe_error(error, render=_reason)), None)
             case _ if error is attempt.interrupted_by:  # the database failed, not the handler
                 return Postpone(SOON)
-        text = describe_error(error, render=lambda error: self._scrubbed(attempt, _traceback(error)))
-        return self.retry(attempt, known, text)
+        return self._failed(attempt, known, error)
 
     def _scrubbed(self, attempt: Attempt, text: str) -> str:
         """An error without what is sensitive in what the handler was given."""
@@ -180,13 +188,26 @@ class Handling:
             given += [(value, (each.type_name, each.job_type)) for value in (each.input, each.output)]
         return sensitive.scrubbed(text, *given)
 
+    def _failed(self, attempt: Attempt, known: AnyProcessor, error: BaseException) -> Outcome:
+        """What a failed attempt means; a command's error is its text alone."""
+        if not isinstance(error, CommandFailedError):
+            text = describe_error(error, render=lambda error: self._scrubbed(attempt, _traceback(error)))
+            return self.retry(attempt, known, text)
+        outcome = self.retry(attempt, known, describe_error(error, render=str))
+        if error.again and outcome.delay is None:  # its last one, and it is not to count
+            return Postpone(Schedule(after=timedelta(seconds=self._delay(attempt, known))))
+        return outcome
+
     def retry(self, attempt: Attempt, known: AnyProcessor, error: str) -> Retry:
         """Another attempt after the backoff, or none when they are used up."""
         error = self._scrubbed(attempt, error)
         number, most = attempt.held.attempt, self._most_attempts(known)
         if most is not None and number >= most:
             return Retry(error, None)
-        return Retry(error, (known.backoff or self._backoff).delay(number))
+        return Retry(error, self._delay(attempt, known))
+
+    def _delay(self, attempt: Attempt, known: AnyProcessor) -> float:
+        return (known.backoff or self._backoff).delay(attempt.held.attempt)
 
     def _most_attempts(self, known: AnyProcessor) -> int | None:
         return known.max_attempts if known.max_attempts is not None else self._max_attempts

@@ -71,6 +71,18 @@ class GivenUp(BaseException):
     """Raised by fail: no further attempt would help, and the job waits for a person."""
 
 
+class CommandFailedError(Exception):
+    """Raised by a handler whose work failed outside of Python: its text, without a traceback, is the attempt's error.
+
+    Attributes:
+        again: Another attempt is asked for: this one does not use them up.
+    """
+
+    def __init__(self, message: str, *, again: bool = False) -> None:
+        super().__init__(message)
+        self.again = again
+
+
 @dataclass(frozen=True)
 class Processor(Generic[In, Out]):
     """The handler of one job type, as the decorator returns it. Calling it calls the handler.

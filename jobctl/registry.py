@@ -167,8 +167,12 @@ def _said(reference: str | Takes) -> str:
     return f"'{reference}'" if isinstance(reference, str) else str(reference)
 
 
-def load_modules(names: Iterable[str]) -> Registry:
+def load_modules(names: Iterable[str], others: Iterable[AnyProcessor] = ()) -> Registry:
     """Import processor modules by name or file path and merge what they hold.
+
+    Args:
+        names: The modules.
+        others: Processors that are in none of them.
 
     Raises:
         ProcessorError: A module cannot be imported, holds no processor, two handle one type, or one declares that a
@@ -182,7 +186,7 @@ def load_modules(names: Iterable[str]) -> Registry:
         if not here:
             raise ProcessorError(f"the module '{name}' holds no processor: decorate a function with @processor")
         found += here
-    registry = Registry(found)
+    registry = Registry([*found, *others])
     registry.check_declared()
     return registry
 

@@ -52,7 +52,9 @@ class Finished(NamedTuple):
         """What to tell of it, once its outcome is written, or known not to be."""
         told: Told = Told.JOB_LOST
         detail: str | None = str(self.attempt.lost)
-        if kept:
+        if self.attempt.settled_by_its_command:
+            told, detail = Told.JOB_SETTLED, "by its command"
+        elif kept:
             match self.ended.outcome:
                 case Complete():
                     told, detail = Told.JOB_COMPLETED, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from jobctl.errors import (
     UsageError,
 )
 from jobctl.ids import new_id, require_id, unique_ids
+from jobctl.inside import Inside
 from jobctl.model import Job, Schedule, Status
 from jobctl.processors import AnyProcessor, check_type_name, type_name_of
 from jobctl.registry import Registry
@@ -47,6 +48,7 @@ class Current:
         *,
         force: bool,
         hand: Hand,
+        inside: Inside | None = None,
     ) -> None:
         self._store = store
         self._conn = conn
@@ -54,10 +56,15 @@ class Current:
         self._row = row
         self._force = force
         self._hand = hand
+        self._inside = inside
+        self._by_attempt: Mapping[str, Any] = {}
         self.job = job_of(row, {row.id: waits_for})
 
     def check(self, wanted: str, expect: str | None) -> None:
-        """Refuse a job that is not the current one any more, a closed chain, and a step that is not the expected."""
+        """Refuse a job that is not the current one any more, a closed chain, and a step that is not the expected.
+
+        From inside of an attempt, also a job that was taken from it.
+        """
         job = self.job
         here = f"the chain {job.chain_id} is at '{job.type_name}' ({job.status})"
         if wanted not in {job.id, job.chain_id}:
@@ -82,6 +89,8 @@ class Current:
                 chain_id=job.chain_id,
                 status=job.status,
             )
+        if self._inside is not None:
+            self._by_attempt = self._inside.facts(self._row)
 
     def complete(self, output: Any = None) -> None:
         """End the chain with an output."""
@@ -143,7 +152,9 @@ class Current:
             settled = self._store.settle(self._conn, [Settlement(held, outcome)])
             self._store.notify(self._conn, settled.told)
             now = reading.jobs(self._conn, [current_id])[current_id]
-            self._store.record(self._conn, [self._hand.act(action, before.chain_id, before.id, changed(before, now))])
+            details = {**changed(before, now), **self._by_attempt}
+            self._store.record(self._conn, [self._hand.act(action, before.chain_id, before.id, details)])
+        self._by_attempt = {}
         if before.lease is not None:
             self._store.notify(self._conn, {LOST: [before.id]})
         return now

@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 
 from jobctl import __version__
 from jobctl.attempt import Attempt
+from jobctl.claiming import Claim
 from jobctl.errors import LockTimeoutError, TryAgainError
 from jobctl.events import Event, Told
 from jobctl.handling import Ended, Handling
@@ -83,6 +84,8 @@ class Worker:
         registry: Registry,
         options: WorkerOptions = DEFAULT_OPTIONS,
         tell: Callable[[Event], None] = lambda _: None,
+        claim: Claim | None = None,
+        cut_off: Callable[[], None] = lambda: None,
     ) -> None:
         """Make a worker; nothing happens before run.
 
@@ -91,6 +94,9 @@ class Worker:
             registry: The processors.
             options: How it works.
             tell: Called with what happens, from several threads.
+            claim: Takes jobs; None: the store does, those that are ready.
+            cut_off: Called when running attempts are cut off, before their jobs are given back: ends what they have
+                running elsewhere, in a time that it bounds itself.
 
         Raises:
             UsageError: There is no processor for one of the types asked for.
@@ -98,6 +104,8 @@ class Worker:
         self.id = new_id()
         self.name = options.name or f"{socket.gethostname()}:{os.getpid()}"
         self._store = store
+        self._own_claim = claim
+        self._cut_off = cut_off
         self._options = options
         self._tell = tell
         self._types = options.leases(registry)
@@ -289,6 +297,8 @@ class Worker:
         self._hand_over(rows, blockers)
 
     def _claim(self, conn: Connection, wanted: int) -> list[JobRow]:
+        if self._own_claim is not None:
+            return self._own_claim(conn, self._types, wanted, worker=self.name, lease=new_id())
         return self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id(), front=self._front)
 
     def _plan(self, due: Due | None, *, full: bool) -> None:
@@ -415,20 +425,23 @@ class Worker:
             if self._stops > 1 or rest <= 0 or not (self._ended or len(self._running) > len(waiting)):
                 break
             self._receive(min(rest, AGAIN_SECONDS) if waiting or self._ended else rest)
-        # whatever the database or a handler does, the end comes soon
-        last = threading.Thread(target=self._let_go, name="jobctl-letting-go", daemon=True)
-        last.start()
-        last.join(GIVE_BACK_SECONDS)
-
-    def _let_go(self) -> None:
-        """Settle what has ended, cut off what runs, and give it back."""
-        deadline = time.monotonic() + GIVE_BACK_SECONDS
         self._receive(0)
-        while self._ended and time.monotonic() < deadline:
-            self._round(0)
         attempts = list(self._running.values())
         for attempt in attempts:
             attempt.lose(LostReason.ERROR)
+        if attempts:
+            self._cut_off()
+        # whatever the database or a handler does, the end comes soon
+        last = threading.Thread(target=self._let_go, args=(attempts,), name="jobctl-letting-go", daemon=True)
+        last.start()
+        last.join(GIVE_BACK_SECONDS)
+
+    def _let_go(self, attempts: Sequence[Attempt]) -> None:
+        """Settle what has ended, and give back what was cut off."""
+        deadline = time.monotonic() + GIVE_BACK_SECONDS
+        while self._ended and time.monotonic() < deadline:
+            self._round(0)
+        for attempt in attempts:
             attempt.disconnect()
         self._give_back(attempts, deadline)
 

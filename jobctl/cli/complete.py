@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
@@ -92,6 +93,8 @@ def complete(
         )
     elif output is not None:
         raise UsageError("--output ends the chain and --continue does not: give one of them")
+    from jobctl.inside import Inside
+
     value = None if output is None else parse.json_argument("--output", output)
     due = parse.schedule(after, at, run.say)
     number = None if priority is None else parse.whole("--priority", priority)
@@ -100,7 +103,9 @@ def complete(
     with (
         run.client(run.registry(processors)) as client,
         client.store.transaction() as conn,
-        client.settle(id_, expect=expect, force=force, actor=actor, note=note, conn=conn) as current,
+        client.settle(
+            id_, expect=expect, force=force, actor=actor, note=note, inside=Inside.of(os.environ), conn=conn
+        ) as current,
     ):
         before = current.job
         if continue_ is None:

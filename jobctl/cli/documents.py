@@ -90,6 +90,17 @@ def detail_document(detail: ChainDetail) -> dict[str, Any]:
     }
 
 
+def handled_document(job: Job[Any]) -> dict[str, Any]:
+    """A job as the command that handles it gets it: from who works with an input nothing of it is hidden."""
+    return {**job_document(job), "input": job.input}
+
+
+def failed_document(detail: ChainDetail, job: Job[Any]) -> dict[str, Any]:
+    """A job that has failed, with what its attempts failed with: what a failure hook gets."""
+    errors = [_error_document(each, job) for each in detail.errors if each.job_id == job.id]
+    return {**job_document(job), "errors": errors}
+
+
 def outcome_document(chain: Chain) -> dict[str, Any]:
     """How a chain ended."""
     return {"id": chain.id, "type": chain.type_name, "status": chain.status.value, "output": hiding.output_of(chain)}

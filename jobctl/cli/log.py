@@ -34,6 +34,7 @@ ROUTINE = frozenset(
         Told.JOB_STARTED,
         Told.JOB_COMPLETED,
         Told.JOB_CONTINUED,
+        Told.JOB_SETTLED,
         Told.JOB_RESCHEDULED,
         Told.JOB_RELEASED,
     }
@@ -43,11 +44,13 @@ ROUTINE = frozenset(
 _COLORS = {
     Told.JOB_COMPLETED: "32",
     Told.JOB_CONTINUED: "32",
+    Told.JOB_SETTLED: "32",
     Told.JOB_RESCHEDULED: "36",
     Told.JOB_RETRIED: "33",
     Told.JOB_FAILED: "1;31",
     Told.JOB_LOST: "35",
     Told.JOB_REAPED: "35",
+    Told.HOOK_FAILED: "31",
     Told.DATABASE_LOST: "1;31",
     Told.DATABASE_BACK: "32",
     Told.JOB_STARTED: "2",

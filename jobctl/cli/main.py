@@ -31,6 +31,7 @@ from jobctl.cli import (
     pause,
     schema,
     show,
+    single,
     start,
     stats,
     top,
@@ -49,6 +50,7 @@ from jobctl.passwords import without_password
 COMMANDS: tuple[Command, ...] = (
     start.start,
     worker.worker,
+    single.run,
     complete.complete,
     edit.trigger,
     edit.reschedule,

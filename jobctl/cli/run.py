@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jobctl.client import Client
+    from jobctl.processors import AnyProcessor
     from jobctl.registry import Registry
     from jobctl.sensitive import Sensitive
     from jobctl.storage.store import Store
@@ -155,15 +156,25 @@ class Run:
         with self.store() as store:
             yield Client(store, processors=processors, require_note=self.setting(settings.REQUIRE_NOTE))
 
-    def registry(self, modules: Sequence[str] | None) -> Registry:
-        """The processors of these modules, or else of those that the configuration names; maybe none."""
+    def registry(self, modules: Sequence[str] | None, others: Sequence[AnyProcessor] | None = None) -> Registry:
+        """The processors of these modules, or else of those that the configuration names; maybe none.
+
+        Args:
+            modules: What ``--processors`` says.
+            others: Commands that handle types; None: those of the configuration, which are known then, not run.
+        """
         wanted = self.setting(settings.PROCESSORS, modules)
         from jobctl.registry import Registry, load_modules
 
-        registry = Registry()
+        if others is None and (programs := self.setting(settings.EXEC)):
+            from jobctl.cli.working import command_processors
+            from jobctl.processes import Commands
+
+            others = command_processors(programs, Commands(), {})
+        registry = Registry(others or ())
         if wanted:
             with contextlib.redirect_stdout(sys.stderr):  # what a module prints when it is imported is no data
-                registry = load_modules(wanted)
+                registry = load_modules(wanted, others or ())
         registry.hide(self.setting(settings.SENSITIVE))
         self._registry = registry
         return registry

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from jobctl.cli.values import Duration, Flag, Kind, Modules, Names, OneOf, Paths, Table, Url, Whole, Words
+from jobctl.cli.values import Duration, Flag, Kind, Modules, Names, OfProgram, OneOf, Paths, Table, Url, Whole, Words
 from jobctl.options import CONCURRENCY as CONCURRENCIES
 from jobctl.options import MAX_ATTEMPTS as ATTEMPTS
 from jobctl.options import SHORTEST_BEAT, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
+
+if TYPE_CHECKING:
+    from jobctl.cli.programs import Program
 
 T = TypeVar("T")
 
@@ -75,6 +78,9 @@ REQUIRE_NOTE: Setting[bool] = Setting("require_note", Flag(), default=False)
 PRODUCTION: Setting[bool] = Setting("production", Flag(), default=False, of_profile=True)
 SENSITIVE: Setting[Mapping[str, Collection[str]]] = Setting("sensitive", Table(Paths()), {})
 
+EXEC: Setting[Mapping[str, Program]] = Setting("exec", Table(OfProgram()), {}, option="--exec")
+ON_FAILED: Setting[Program | None] = Setting("on_failed", OfProgram(hook=True), None, option="--on-failed")
+
 NAME: Setting[str | None] = Setting("worker.name", Words("a name"), None, option="--name")
 TYPES: Setting[Sequence[str]] = Setting("worker.types", Names("types"), (), option="--types")
 CONCURRENCY: Setting[int] = Setting(
@@ -98,6 +104,8 @@ SETTINGS: tuple[Setting[Any], ...] = (
     REQUIRE_NOTE,
     PRODUCTION,
     SENSITIVE,
+    EXEC,
+    ON_FAILED,
     NAME,
     TYPES,
     CONCURRENCY,

@@ -105,7 +105,9 @@ def _settled_by(job: Job[Any], act: Act | None) -> Words:
     if act is None:
         return ((" by hand", ""),)
     note = f": {plain(act.note)}" if act.note else ""
-    return ((f" by hand, {plain(act.actor)}{note}", ""),)
+    inside = act.details.get("worker")  # a command settled the job that it was run for
+    how = "hand" if inside is None else f"the command of worker {plain(inside)}"
+    return ((f" by {how}, {plain(act.actor)}{note}", ""),)
 
 
 def _facts(job: Job[Any], errors: Sequence[AttemptError], now: datetime) -> Iterator[Words]:

@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from jobctl.cli import parse
 from jobctl.codecs import parse_json
 from jobctl.errors import InvalidDataError, UsageError
 from jobctl.sensitive import check_paths
+
+if TYPE_CHECKING:
+    from jobctl.cli.programs import Program
 
 T = TypeVar("T")
 
@@ -206,3 +209,27 @@ class Table(Kind[Mapping[str, T]]):
 
     def shown(self, value: Mapping[str, T]) -> dict[str, Any]:
         return {name: self.value.shown(each) for name, each in value.items()}
+
+
+class OfProgram(Kind["Program"]):
+    """A command to be run: a text, in a file also a list of words or a table.
+
+    Attributes:
+        hook: It is run for a job, and handles none.
+    """
+
+    def __init__(self, *, hook: bool = False) -> None:
+        self.hook = hook
+
+    def of_text(self, source: str, text: Text) -> Program:
+        from jobctl.cli.programs import program_of_text  # most commands have no use for what reads them
+
+        return program_of_text(source, str(text))
+
+    def of_toml(self, source: str, value: Any, folder: Path) -> Program:
+        from jobctl.cli.programs import FIELDS, HOOK_FIELDS, program_of_toml
+
+        return program_of_toml(source, value, folder, HOOK_FIELDS if self.hook else FIELDS)
+
+    def shown(self, value: Program | None) -> Any:
+        return None if value is None else list(value.words)

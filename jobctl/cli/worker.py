@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from jobctl.cli import completing, parse, settings
 from jobctl.cli.command import command
-from jobctl.cli.options import Processors
+from jobctl.cli.options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, OnFailed, Processors
 from jobctl.cli.run import Run
-from jobctl.cli.supervision import Supervisor
-from jobctl.cli.worker_log import worker_log
-from jobctl.errors import UsageError
-
-if TYPE_CHECKING:
-    from jobctl.worker import Worker
-
-OTHER_CONNECTIONS = 3
-"""Besides those of handlers: for claiming and settling, for renewing leases, and for signs of life."""
-
-STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
 @command(
@@ -34,6 +19,7 @@ STOPPING = (signal.SIGTERM, signal.SIGINT)
         ("jobctl worker --processors mymod", ""),
         ("jobctl worker --processors ./handlers.py --drain", "ends once nothing is ready"),
         ("jobctl worker --processors mymod --types resize,import --concurrency 4", ""),
+        ("jobctl worker --exec 'resize=./resize.sh --fast' --exec-timeout 5m", "a command handles the type"),
     ),
     changes=True,
 )
@@ -104,25 +90,25 @@ def worker(
             f"  [default: {settings.SHUTDOWN_TIMEOUT.default_text}]",
         ),
     ] = None,
-    log_format: Annotated[
-        str | None,
-        typer.Option(
-            "--log-format",
-            metavar="FORMAT",
-            help=f"human or json lines.  [default: {settings.LOG_FORMAT.default_text}]",
-            autocompletion=completing.words("human", "json"),
-        ),
-    ] = None,
+    exec_: Exec = None,
+    exec_shell: ExecShell = False,
+    exec_timeout: ExecTimeout = None,
+    exec_max_output: ExecMaxOutput = None,
+    on_failed: OnFailed = None,
+    log_format: LogFormat = None,
 ) -> None:
     """Run jobs until stopped, and log on stderr what happens.
 
     SIGTERM and SIGINT stop it: running jobs may end, the others are given back; a second signal stops at once.
     The exit code is then 143 or 130. With --quiet only what went wrong is logged.
-    """
-    from jobctl.options import MAX_JOBS, WorkerOptions
-    from jobctl.worker import MOST_TRANSACTIONS, Worker
 
-    log = run.setting(settings.LOG_FORMAT, log_format)
+    A command of --exec gets the job as JSON on stdin and JOBCTL_JOB_ID, JOBCTL_CHAIN_ID, JOBCTL_TYPE and
+    JOBCTL_ATTEMPT in its environment. JSON on its stdout is the output, exit code 0 completes, 75 asks for another
+    attempt, all else is a failed one with the end of stderr as its error.
+    """
+    from jobctl.cli.working import Means, work
+    from jobctl.options import MAX_JOBS, WorkerOptions
+
     options = WorkerOptions(
         name=run.setting(settings.NAME, name),
         concurrency=run.setting(settings.CONCURRENCY, concurrency),
@@ -136,31 +122,15 @@ def worker(
         beat=run.setting(settings.BEAT, beat).total_seconds(),
         shutdown_timeout=run.setting(settings.SHUTDOWN_TIMEOUT, shutdown_timeout).total_seconds(),
     )
-    registry = run.registry(processors)
-    if not registry:
-        raise UsageError("a worker needs processors: give --processors MOD, or 'processors' in jobctl.toml")
-    pool_size = min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS
-    with run.store(pool_size=pool_size, told=log == "json") as store, worker_log(run, log, store.label) as tell:
-        supervisor = Supervisor.of_environment()
-        working = Worker(store, registry, options, supervisor.hearing(tell))
-        with _stopped_by_signals(working) as received, supervisor.watching(working):
-            working.run()
-    if received:
-        raise typer.Exit(128 + received[0])
-
-
-@contextmanager
-def _stopped_by_signals(working: Worker) -> Iterator[list[int]]:
-    """Stop the worker at SIGTERM and SIGINT; gives the list of those that came."""
-    received: list[int] = []
-
-    def stop(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        working.stop()
-
-    before = {number: signal.signal(number, stop) for number in STOPPING}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    means = Means(
+        processors=processors,
+        exec_=exec_,
+        shell=exec_shell,
+        timeout=exec_timeout,
+        max_output=exec_max_output,
+        on_failed=on_failed,
+        log_format=log_format,
+    )
+    number = work(run, means, options)
+    if number is not None:
+        raise typer.Exit(128 + number)

@@ -14,13 +14,14 @@ from jobctl.cli.run import Run, is_terminal
 
 
 @contextlib.contextmanager
-def worker_log(run: Run, kind: str, database: str) -> Iterator[Log]:
+def worker_log(run: Run, kind: str, database: str, *, live: bool = True) -> Iterator[Log]:
     """The log of a worker, all of it written at the end.
 
     Args:
         run: The command's.
         kind: ``human`` or ``json``.
         database: Where the worker works, for people.
+        live: On a terminal, a line below the log counts.
     """
     quiet = run.common.quiet
     if kind == "json":
@@ -28,16 +29,16 @@ def worker_log(run: Run, kind: str, database: str) -> Iterator[Log]:
             yield log
         return
     line = partial(human_line, colored=run.colored(sys.stderr))
-    if quiet or not is_terminal(sys.stderr):
+    if quiet or not live or not is_terminal(sys.stderr):
         with Log(line, quiet=quiet) as log:
             yield log
         return
-    live = LiveLine(sys.stderr, colored=run.colored(sys.stderr))
+    below = LiveLine(sys.stderr, colored=run.colored(sys.stderr))
     with contextlib.ExitStack() as stack:
         for stream, redirected in (
             (sys.stdout, contextlib.redirect_stdout),
             (sys.stderr, contextlib.redirect_stderr),
         ):
             if is_terminal(stream):
-                stack.enter_context(redirected(cast("TextIO", Above(stream, live))))
-        yield stack.enter_context(Log(line, quiet=False, live=live))
+                stack.enter_context(redirected(cast("TextIO", Above(stream, below))))
+        yield stack.enter_context(Log(line, quiet=False, live=below))

@@ -10,9 +10,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl import deleting, moving
+from jobctl.claiming import OneJob
 from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
 from jobctl.ids import require_id
+from jobctl.inside import Inside
 from jobctl.model import Job, Schedule
 from jobctl.processors import AnyProcessor, type_name_of
 from jobctl.settling import Current
@@ -33,6 +35,7 @@ class HandCalls(Connected):
         force: bool = False,
         actor: str | None = None,
         note: str | None = None,
+        inside: Inside | None = None,
         conn: Connection | None = None,
     ) -> Iterator[Current]:
         """Lock a chain and its current job, to settle it in the block; leaving without changes nothing.
@@ -43,12 +46,14 @@ class HandCalls(Connected):
             force: Settle a job although it waits for other chains.
             actor: Who, for the history; user@host unless given.
             note: Why, for the history.
+            inside: The attempt whose command the caller is: if it is this job's, the job must be held by it still.
             conn: The caller's transaction.
 
         Raises:
             NotFoundError: There is no such chain or job.
             AlreadySettledError: The chain is closed, or the job not its current one any more.
             GuardError: The current job is of another type than expected.
+            AttemptLostError: The attempt does not hold its job any more.
         """
         wanted = require_id(id)
         hand = self._hand(actor, note)
@@ -63,6 +68,7 @@ class HandCalls(Connected):
                 waits_for,
                 force=force,
                 hand=hand,
+                inside=inside,
             )
             current.check(wanted, None if expect is None else type_name_of(expect))
             yield current
@@ -76,6 +82,24 @@ class HandCalls(Connected):
         if row is None:
             raise NotFoundError(f"there is no chain or job {wanted}", id=wanted)
         return row
+
+    def claim_of(
+        self,
+        id: str,  # noqa: A002 - as above
+        *,
+        now: bool = False,
+        actor: str | None = None,
+        note: str | None = None,
+    ) -> OneJob:
+        """How a worker takes this job and no other: ``Worker(store, registry, options, claim=client.claim_of(id))``.
+
+        Args:
+            id: The chain, or a job that must still be the chain's current one.
+            now: Trigger a scheduled job; else that is refused.
+            actor: Who triggers it, for the history; user@host unless given.
+            note: Why, for the history.
+        """
+        return OneJob(self._ready(), id, now=self._hand(actor, note) if now else None)
 
     def trigger(
         self,

@@ -142,6 +142,8 @@ def test_examples_run(call: Callable[..., Result], here, monkeypatch: pytest.Mon
     (here / "failing.py").write_text(
         "from jobctl import fail, processor\n@processor('resize')\ndef f(job): fail('no')\n"
     )
+    (here / "resize.sh").write_text("#!/bin/sh\n")
+    (here / "resize.sh").chmod(0o755)
     (here / "rows.json").write_text("[]")
     (here / "images.jsonl").write_text('{"input": 1}\n')
     monkeypatch.syspath_prepend(here)
@@ -150,7 +152,8 @@ def test_examples_run(call: Callable[..., Result], here, monkeypatch: pytest.Mon
         if each.name == "demo":  # takes seconds: tests/acceptance/test_demo.py
             continue
         for line, _ in each.examples:
-            first, second = (call("start", "await-approval").out.strip() for _ in range(2))
+            type_name = {"run": "resize"}.get(each.name, "await-approval")
+            first, second = (call("start", type_name).out.strip() for _ in range(2))
             if each.name == "wait":
                 call("complete", first)
                 call("complete", second)

@@ -14,12 +14,15 @@ from sqlalchemy.sql import ClauseElement
 from working import completed, continued, held, with_outcome
 
 from jobctl import Client, ListFilter, Status
+from jobctl.claiming import OneJob
 from jobctl.ids import new_id
 from jobctl.reasons import Reason
 from jobctl.reports import Limits
 from jobctl.storage import (
+    claiming,
     counting,
     editing,
+    inside,
     lanes,
     leasing,
     obstacles,
@@ -292,11 +295,22 @@ def explain_blocked(store):
         assert client.why(blocked.id, conn=conn).blockers
 
 
+def claim_this(store):
+    """The claim of one job, and whether its command has settled it."""
+
+    def work(conn):
+        (row,) = OneJob(store, SOME)(conn, dict.fromkeys(TYPES, 60.0), 1, worker="w", lease=new_id())
+        assert not inside.settled_inside(conn, held(row))
+
+    undone(store, work)
+
+
 SINCE = datetime.now(UTC) - timedelta(minutes=3)
 
 CALLS = {
     "claim-one-type": claim_of(TYPES[:1], 10),
     "claim-one-job": claim_of(TYPES, 1),
+    "claim-this": claim_this,
     "claim-many-types": claim_of([*TYPES, "none"], 50),
     "renew": on_claimed(50, renew),
     "settle": on_claimed(60, settle),
@@ -442,8 +456,9 @@ def test_sqlite_counts_by_indexes_alone(sqlite_backlog):
 
 def compiled_statements():
     found = []
-    own = (statements, leasing, queries, counting, editing, pausing, tallying, lanes, obstacles, presence, upkeep)
-    for module in (*own, postgres_module, sqlite_module):
+    acting = (editing, pausing, claiming, inside)
+    looking = (queries, counting, tallying, lanes, obstacles, presence, upkeep)
+    for module in (statements, leasing, *acting, *looking, postgres_module, sqlite_module):
         for name, value in vars(module).items():
             if not isinstance(value, ClauseElement) or isinstance(value, TextClause):
                 continue
