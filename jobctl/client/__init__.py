@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -54,6 +55,25 @@ class Client(StartingCalls, HandCalls, OperatingCalls, LookingCalls, RevealingCa
         )
         if self.store.dialect == "sqlite":
             self._ready()  # now, and not while the caller's own transaction holds the file
+
+    @contextmanager
+    def dry_run(self) -> Iterator[Connection]:
+        """A transaction in which calls do all that they do, and of which nothing is kept: it is rolled back at the end.
+
+        Nobody is told of anything, and what ``after_commit`` was given is not called. Until the end it locks what it
+        changed, as any transaction does: on SQLite the whole file.
+
+        Example:
+            ::
+
+                with client.dry_run() as conn:
+                    print(len(client.delete(ids, cascade=True, conn=conn)), "chains would be deleted")
+        """
+        with self._ready().transaction() as conn:
+            try:
+                yield conn
+            finally:
+                conn.rollback()
 
     def close(self) -> None:
         """Close its connections."""

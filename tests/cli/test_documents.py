@@ -105,7 +105,8 @@ def test_start_complete_wait_migrate(call: Callable[..., Result], contract: dict
     assert list(started) == contract["Chain"][0] + contract["Started chain"][0]
     assert started["deduplicated"] is False
     completed = call("complete", started["id"], "--output", "[1]", "--json").json
-    assert list(completed) == contract["Chain"][0]
+    assert list(completed) == contract["Chain"][0] + contract["Settled chain"][0]
+    assert completed.pop("dry_run") is False
     assert (completed["status"], completed["output"]) == ("completed", [1])
     waited = call("wait", started["id"], "--json").json
     assert list(waited) == ["items"]
@@ -150,6 +151,16 @@ def test_top(contract: dict):
         ("minutes", "Minute"),
     ):
         assert list(found[name][0]) == contract[heading][0]
+
+
+def test_moved_deleted(call: Callable[..., Result], contract: dict):
+    """The documents of acts on many have exactly the fields that are written down."""
+    chain = call("start", "a").out.strip()
+    for command in (["trigger"], ["reschedule", "--after", "1h"]):
+        moved = call(*command, chain, "--json").json
+        assert list(moved) == contract["Moved"][0]
+        assert list(moved["items"][0]) == contract["Job"][0]
+    assert list(call("delete", chain, "--json").json) == contract["Deleted"][0]
 
 
 def test_failure(call: Callable[..., Result], contract: dict):
