@@ -13,6 +13,7 @@ from jobctl.after_commit import after_commit
 from jobctl.client.by_hand import HandCalls
 from jobctl.client.counting import CountingCalls
 from jobctl.client.history import HistoryCalls
+from jobctl.client.housekeeping import HousekeepingCalls
 from jobctl.client.looking import LookingCalls
 from jobctl.client.operating import OperatingCalls
 from jobctl.client.revealing import RevealingCalls
@@ -22,7 +23,16 @@ from jobctl.storage.open import open_store
 from jobctl.storage.store import Store
 
 
-class Client(StartingCalls, HandCalls, OperatingCalls, LookingCalls, RevealingCalls, HistoryCalls, CountingCalls):
+class Client(
+    StartingCalls,
+    HandCalls,
+    OperatingCalls,
+    LookingCalls,
+    RevealingCalls,
+    HistoryCalls,
+    CountingCalls,
+    HousekeepingCalls,
+):
     """A database of job chains.
 
     Every method that reads or writes takes ``conn``, a SQLAlchemy Connection to the same database: then it

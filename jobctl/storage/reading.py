@@ -19,7 +19,7 @@ from jobctl.storage import queries
 from jobctl.storage import statements as sql
 from jobctl.storage.parameters import id_rows
 from jobctl.storage.records import ChainRow, JobRow
-from jobctl.storage.spelling import among, now
+from jobctl.storage.spelling import among, now, unindexed
 from jobctl.storage.tables import blocker, current, job, settled
 
 Place = tuple[datetime, str]
@@ -119,11 +119,18 @@ def walk_chains(conn: Connection, wanted: ListFilter, after: Place | None, limit
 
 def chains_that(conn: Connection, chain_ids: Iterable[str], wanted: ListFilter) -> set[str]:
     """Those of these chains that a list would show."""
-    statement = queries.CHAINS.with_only_columns(queries.root.c.id).where(among(queries.root.c.id, sql.IDS.c.id))
-    return {id_ for (id_,) in conn.execute(_chains_that(wanted, statement), {"ids": id_rows(chain_ids)})}
+    root = queries.root.c
+    by_id = queries.CHAINS.with_only_columns(root.id).where(among(root.id, sql.IDS.c.id))
+    statement = _chains_that(wanted, by_id, unindexed(root.type_name), unindexed(root.created_at))
+    return {id_ for (id_,) in conn.execute(statement, {"ids": id_rows(chain_ids)})}
 
 
-def _chains_that(wanted: ListFilter, statement: Select[Any]) -> Select[Any]:
+def _chains_that(
+    wanted: ListFilter,
+    statement: Select[Any],
+    type_name: ColumnElement[str] = queries.root.c.type_name,
+    created_at: ColumnElement[datetime] = queries.root.c.created_at,
+) -> Select[Any]:
     """The chains of a list, by what is asked for."""
     if wanted.chain_id is not None:
         statement = statement.where(queries.root.c.id == wanted.chain_id)
@@ -131,10 +138,10 @@ def _chains_that(wanted: ListFilter, statement: Select[Any]) -> Select[Any]:
         chain_id = select(job.c.chain_id).where(job.c.id == wanted.job_id).scalar_subquery()
         statement = statement.where(queries.root.c.id == chain_id)
     if wanted.chain_type is not None:
-        statement = statement.where(queries.root.c.type_name == wanted.chain_type)
+        statement = statement.where(type_name == wanted.chain_type)
     if wanted.roots_only:
         statement = statement.where(~exists().where(blocker.c.chain_id == queries.root.c.id))
-    return _narrow(statement, wanted, queries.root)
+    return _narrow(statement, wanted, type_name, created_at)
 
 
 def list_jobs(conn: Connection, wanted: ListFilter) -> tuple[list[JobRow], str | None]:
@@ -148,18 +155,19 @@ def list_jobs(conn: Connection, wanted: ListFilter) -> tuple[list[JobRow], str |
         statement = statement.where(job.c.chain_type == wanted.chain_type)
     if wanted.roots_only:
         statement = statement.where(~exists().where(blocker.c.chain_id == job.c.chain_id))
-    statement = _narrow(statement, wanted, job)
+    statement = _narrow(statement, wanted, job.c.type_name, job.c.created_at)
     if wanted.cursor is not None:
         statement = _beyond(statement, job, _read_cursor(wanted), wanted)
     found = [JobRow(*row) for row in conn.execute(_page(statement, job, wanted, wanted.limit + 1))]
     return found[: wanted.limit], _cursor(found, wanted)
 
 
-def _narrow(statement: Select[Any], wanted: ListFilter, first: Any) -> Select[Any]:
+def _narrow(
+    statement: Select[Any], wanted: ListFilter, type_name: ColumnElement[str], created: ColumnElement[datetime]
+) -> Select[Any]:
     """Filter by the first job's type and time, and by the current job's status."""
-    created: Column[datetime] = first.c.created_at
     if wanted.type_name is not None:
-        statement = statement.where(first.c.type_name == wanted.type_name)
+        statement = statement.where(type_name == wanted.type_name)
     if wanted.since is not None:
         statement = statement.where(created >= wanted.since)
     if wanted.until is not None:

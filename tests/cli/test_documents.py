@@ -163,6 +163,14 @@ def test_moved_deleted(call: Callable[..., Result], contract: dict):
     assert list(call("delete", chain, "--json").json) == contract["Deleted"][0]
 
 
+def test_pruned_vacuumed(call: Callable[..., Result], contract: dict):
+    """The documents of prune and vacuum have exactly the fields that are written down."""
+    assert list(call("prune", "--completed", "1d", "--json").json) == contract["Pruned"][0]
+    document = call("vacuum", "--json").json
+    assert list(document) == contract["Vacuumed"][0]
+    assert list(document["parts"][0]) == ["name", "before", "after"]
+
+
 def test_failure(call: Callable[..., Result], contract: dict):
     """With --json an error is one object on stderr with the fields that are written down."""
     failed = call("show", "01a20b07-7164-7b4f-b861-8b723d4d825d", "--json")
