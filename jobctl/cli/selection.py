@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -348,9 +349,10 @@ def _show_sample(client: Client, wanted: ListFilter, matching: str, number: int)
     page = client.list_chains(replace(wanted, limit=min(SAMPLE, number)))
     now = datetime.now(UTC)
     lines = [
-        f"  {each.id}  {plain(each.type_name)}  {each.status}  started {relative(each.created_at, now)}"
-        for each in page.items
+        f"  {each.id}  {plain(each.type_name)}  {each.status}  {relative(each.created_at, now)}" for each in page.items
     ]
+    width = shutil.get_terminal_size().columns
+    lines = [line if len(line) < width else f"{line[: width - 2]}…" for line in lines]
     more = number - len(lines)
     sys.stderr.write("\n".join([f"{matching}:", *lines, *([f"  and {more:,} more"] if more > 0 else [])]) + "\n")
 
