@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from jobctl.cli import parse
+from jobctl.cli import parse, settings
 from jobctl.cli.command import command
 from jobctl.cli.confirm import confirm
 from jobctl.cli.documents import detail_document
-from jobctl.cli.options import Actor, DryRun, FailEmpty, Json, Note, Yes
+from jobctl.cli.options import Actor, Confirm, DryRun, FailEmpty, Json, Note, Yes
+from jobctl.cli.production import confirm_production
 from jobctl.cli.progress import Stop, progress
 from jobctl.cli.render import Column, span, write_list
 from jobctl.cli.run import Run
@@ -22,12 +23,20 @@ from jobctl.errors import UsageError
 from jobctl.model import ChainDetail
 from jobctl.retention import STATUSES, Retention, RetentionPolicy
 
+AGES = {
+    "completed": settings.PRUNE_COMPLETED,
+    "cancelled": settings.PRUNE_CANCELLED,
+    "failed": settings.PRUNE_FAILED,
+    "history": settings.PRUNE_HISTORY,
+}
+
 KIB = 1024
 
 
 @command(
     "prune",
     section="Database",
+    changes=True,
     examples=(
         ("jobctl prune --completed 30d --cancelled 7d", "failed chains stay"),
         ("jobctl prune --completed 30d --export old.jsonl.gz --dry-run", "what would go"),
@@ -61,6 +70,7 @@ def prune(
     limit: Annotated[str | None, typer.Option("--limit", metavar="N", help="Delete at most so many chains.")] = None,
     dry_run: DryRun = False,
     fail_empty: FailEmpty = False,
+    confirmed: Confirm = None,
     actor: Actor = None,
     note: Note = None,
     json: Json = False,
@@ -71,7 +81,11 @@ def prune(
     chain waits for. How many were deleted is printed, a line for each kind. Others can use the database meanwhile:
     batches are small, with a pause after each. Any number of these may run, and be interrupted.
     """
-    policy, types = _policy(completed, cancelled, failed, history, parse.names("--type", type_name))
+    types = parse.names("--type", type_name)
+    given = {"completed": completed, "cancelled": cancelled, "failed": failed, "history": history}
+    policy = _policy(run, given, types)
+    if not dry_run:
+        confirm_production(run, confirmed)
     most = None if limit is None else parse.whole("--limit", limit, range(1, 1 << 62))
     began = time.monotonic()
     with ExitStack() as stack:
@@ -112,20 +126,21 @@ def prune(
         raise typer.Exit(3)
 
 
-def _policy(
-    completed: str | None, cancelled: str | None, failed: str | None, history: str | None, types: Sequence[str]
-) -> tuple[RetentionPolicy, Sequence[str]]:
-    """What is to go, and of which types."""
-    given = {"completed": completed, "cancelled": cancelled, "failed": failed, "history": history}
-    for name, age in given.items():
-        if age is not None and age != "never":
-            parse.duration(f"--{name}", age)
-    policy = RetentionPolicy(Retention(completed, cancelled, failed), history=history)
+def _policy(run: Run, given: Mapping[str, str | None], types: Sequence[str]) -> RetentionPolicy:
+    """What is to go: options go before the general ages of the configuration, and with --type before those of types."""
+    ages = {name: run.setting(AGES[name], option) for name, option in given.items()}
+    history = ages.pop("history")
+    own = run.setting(settings.PRUNE_TYPES)
+    if types:
+        named = Retention(**{status: given[status] for status in STATUSES})
+        own = {each: named.over(own.get(each, Retention())) for each in types}
+    policy = RetentionPolicy(Retention(**ages), own, history)
     if policy.lets_nothing_go:
         raise UsageError(
-            "nothing is to be deleted: give --completed AGE, --cancelled AGE, --failed AGE or --history AGE"
+            "nothing is to be deleted: give --completed AGE, --cancelled AGE, --failed AGE or --history AGE, or write "
+            "them into [prune] of the configuration"
         )
-    return policy, types
+    return policy
 
 
 def _export(stack: ExitStack, file: str | None) -> Callable[[Sequence[ChainDetail]], None] | None:
@@ -150,6 +165,7 @@ COLUMNS: Sequence[Column[Any]] = (
 @command(
     "vacuum",
     section="Database",
+    changes=True,
     examples=(
         ("jobctl vacuum", ""),
         ("jobctl vacuum --full --yes", "PostgreSQL: locks the tables"),
@@ -161,6 +177,7 @@ def vacuum(
         bool, typer.Option("--full", help="PostgreSQL: give the room back to the system; locks each table meanwhile.")
     ] = False,
     yes: Yes = False,
+    confirmed: Confirm = None,
     json: Json = False,
 ) -> None:
     """Give back the room that deleted chains took.
@@ -175,7 +192,8 @@ def vacuum(
     with run.client() as client:
         if full and client.store.dialect == "postgresql":
             warning = "VACUUM FULL stops all workers and commands at each table until it has been written anew"
-            confirm(f"{warning}. Go on?", yes=yes, refusal=f"{warning}: give --yes if that is meant")
+            refusal = f"{warning}: give --yes if that is meant"
+            confirm(run, f"{warning}. Go on?", yes=yes, refusal=refusal, name=confirmed)
         done = client.vacuum(full=full)
     if json:
         parts = [{"name": each.name, "before": each.before, "after": each.after} for each in done.parts]

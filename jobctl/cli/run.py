@@ -158,9 +158,9 @@ class Run:
         """
         from jobctl.client import Client
 
-        self._mark = "dry run: " if dry_run else ""
         with self.store() as store:
             note = self.setting(settings.REQUIRE_NOTE)
+            self._mark = "dry run: " if dry_run else ""
             if store.exists() or not dry_run:
                 yield Client(store, processors=processors, require_note=note)
                 return

@@ -20,6 +20,7 @@ from jobctl.cli.options import (
     All,
     AtMost,
     ChainType,
+    Confirm,
     DryRun,
     FailEmpty,
     Ids,
@@ -30,6 +31,7 @@ from jobctl.cli.options import (
     Until,
     Yes,
 )
+from jobctl.cli.production import confirm_production
 from jobctl.cli.progress import Stop, progress
 from jobctl.cli.render import plain, relative
 from jobctl.cli.run import Run
@@ -70,6 +72,7 @@ class Which:
         all_: All there are.
         limit: At most so many.
         yes: Do not ask.
+        confirm: The name of the profile, if it is one of production.
         dry_run: Roll it back.
         fail_empty: Nothing matching is exit code 3.
     """
@@ -84,6 +87,7 @@ class Which:
     all_: All = False
     limit: AtMost = None
     yes: Yes = False
+    confirm: Confirm = None
     dry_run: DryRun = False
     fail_empty: FailEmpty = False
 
@@ -166,7 +170,7 @@ def carry_out(
         typer.Exit: Nothing matched, and that is to be a failure.
     """
     within = _filter(run, which, deed)
-    chosen = _chosen(which) if within is None else _matching(client, which, deed, within)
+    chosen = _chosen(run, which) if within is None else _matching(run, client, which, deed, within)
     outcome: Outcome[Item] = Outcome(within, len(chosen))
 
     def document() -> None:
@@ -302,14 +306,16 @@ def _statuses(which: Which, deed: Deed[Any]) -> tuple[Status, ...]:
     return asked or deed.statuses
 
 
-def _chosen(which: Which) -> Sequence[str]:
-    """The ids given, each once."""
+def _chosen(run: Run, which: Which) -> Sequence[str]:
+    """The ids given, each once; in production, those from stdin are confirmed."""
     found: list[str] = []
     for each in which.ids or ():
         if each == "-":
             found += _from_stdin()
         else:
             found.append(each)
+    if found and "-" in (which.ids or ()) and not which.dry_run:
+        confirm_production(run, which.confirm)
     return unique_ids(found)
 
 
@@ -327,7 +333,7 @@ def _from_stdin() -> Iterator[str]:
             raise UsageError(f"line {number} of stdin: {error}") from None
 
 
-def _matching(client: Client, which: Which, deed: Deed[Any], wanted: ListFilter) -> Sequence[str]:
+def _matching(run: Run, client: Client, which: Which, deed: Deed[Any], wanted: ListFilter) -> Sequence[str]:
     """The ids of the chains that match now, once a person has seen how many they are."""
     limit = None if which.limit is None else parse.whole("--limit", which.limit, range(1, sys.maxsize))
     found = list(client.select(wanted, limit=limit))
@@ -337,9 +343,11 @@ def _matching(client: Client, which: Which, deed: Deed[Any], wanted: ListFilter)
     if can_ask() and not which.yes:
         _show_sample(client, wanted, matching, len(found))
     confirm(
+        run,
         f"{deed.verb.capitalize()} {'it' if len(found) == 1 else 'all of them'}?",
         yes=which.yes,
         refusal=f"{matching}: give --yes to {deed.verb} {'it' if len(found) == 1 else 'them'}, or --dry-run to try",
+        name=which.confirm,
     )
     return found
 

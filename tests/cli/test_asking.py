@@ -11,7 +11,8 @@ from collections.abc import Callable
 import pytest
 from support import Result, jobctl_command
 
-CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r|^on sqlite:.*\r\n", re.MULTILINE)
+"""What moves the cursor, and the line about the database."""
 
 
 @pytest.fixture

@@ -70,6 +70,46 @@ def test_nothing_named(call: Call, done: list[str]):
         assert message in refused.err
 
 
+def test_configuration(call: Call, done: list[str], here: Path):
+    """Ages may stand in the configuration, for types too; options go before the general ones, with --type before all."""
+    (here / "jobctl.toml").write_text('[prune]\ncompleted = "1d"\n[prune.types.a]\ncompleted = "never"\n')
+    assert call("prune").lines[0] == "completed\t0"
+    assert call("prune", "--completed", "0s").lines[0] == "completed\t1"
+    assert call("prune", "--completed", "0s", "--type", "a", "--limit", "1").lines[0] == "completed\t1"
+    (here / "jobctl.toml").write_text('[prune.types.a]\ncompleted = "0s"\n')
+    assert call("prune", "--type", "b").code == 2
+    assert call("prune").lines[0] == "completed\t1"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('completed = "old"', "'prune.completed': 'old' is not a duration"),
+        ("failed = 3", "'prune.failed' must be an age such as 30d, or never, in quotes"),
+        ('complete = "1d"', "unknown key 'prune.complete'; did you mean 'prune.completed'?"),
+        ('types.a = "1d"', "'prune.types': 'a' must be a table: an age for completed, cancelled, failed"),
+        ('types.a.complete = "1d"', "'prune.types': 'a': there is no 'complete'; did you mean 'completed'?"),
+    ],
+)
+def test_wrong_configuration(call: Call, here: Path, text: str, said: str):
+    """What cannot be understood in the configuration is refused, with the key and what was meant."""
+    (here / "jobctl.toml").write_text(f"[prune]\n{text}\n")
+    refused = call("prune")
+    assert (refused.code, refused.out) == (2, "")
+    assert said in refused.err
+
+
+def test_production(call: Call, done: list[str], here: Path):
+    """In a profile of production its name is confirmed; a dry run needs no confirmation."""
+    (here / "jobctl.toml").write_text("[profiles.prod]\nproduction = true\n")
+    prod = ("--profile", "prod", "--completed", "0s")
+    assert call("prune", *prod, "--dry-run").lines[0] == "completed\t3"
+    refused = call("prune", *prod)
+    assert (refused.code, refused.out) == (2, "")
+    assert "confirm with --confirm prod" in refused.err
+    assert call("prune", *prod, "--confirm", "prod").lines[0] == "completed\t3"
+
+
 def test_limit_and_fail_empty(call: Call, done: list[str]):
     """A limit is kept to and leaves the document incomplete; nothing to do is exit code 3 if that is asked for."""
     limited = call("prune", "--completed", "0s", "--limit", "2", "--json").json

@@ -150,6 +150,21 @@ def test_delete_what_is_awaited(call: Call, three: list[str]):
     assert call("delete", "--all", "--yes").lines == [waiting, three[1]]
 
 
+def test_production(call: Call, three: list[str], here: Path, stdin: Callable[[str], None]):
+    """In a profile of production a filter, and ids from stdin, take the profile's name; ids as arguments do not."""
+    (here / "jobctl.toml").write_text("[profiles.prod]\nproduction = true\n")
+    for which in (["--all", "--yes"], ["-"]):
+        stdin(three[0])
+        refused = call("trigger", *which, "--profile", "prod")
+        assert (refused.code, refused.out) == (2, "")
+        assert "confirm with --confirm prod" in refused.err
+        stdin(three[0])
+        assert call("trigger", *which, "--profile", "prod", "--dry-run").code == 0
+        stdin(three[0])
+        assert call("trigger", *which, "--profile", "prod", "--confirm", "prod").lines[0] == three[0]
+    assert call("trigger", three[0], "--profile", "prod").code == 0
+
+
 # --- dry runs --------------------------------------------------------------------------------------------------------
 
 
