@@ -75,11 +75,11 @@ def prune(
     note: Note = None,
     json: Json = False,
 ) -> None:
-    """Delete chains that are over and old enough, a little at a time.
+    """Delete chains that are over and old enough.
 
     Ages are counted from the end of a chain: 30d, 12h, or never. What is not named is kept, and so is what an open
     chain waits for. How many were deleted is printed, a line for each kind. Others can use the database meanwhile:
-    batches are small, with a pause after each. Any number of these may run, and be interrupted.
+    it is done a little at a time, with pauses. Any number of these may run, and be interrupted.
     """
     types = parse.names("--type", type_name)
     given = {"completed": completed, "cancelled": cancelled, "failed": failed, "history": history}
