@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Executable
 
-from jobctl.acts import Hand
+from jobctl.acts import Hand, change
 from jobctl.awaited import awaited_by, without_awaited
 from jobctl.deleting import remove
 from jobctl.model import ChainDetail
@@ -154,7 +154,7 @@ class _Run:
             if self._wanted.export is not None and not self._wanted.dry_run:
                 self._wanted.export([detail_of(each) for each in detailing.details(conn, going)])
             remove(store, conn, going)
-            store.record(conn, [self._wanted.hand.act("prune", None, None, numbers)])
+            store.record(conn, [self._wanted.hand.act("prune", None, None, change(None, numbers, None))])
         self._done = replace(
             done,
             **{status: getattr(done, status) + number for status, number in numbers.items()},

@@ -10,7 +10,7 @@ import typer
 from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document
-from jobctl.cli.options import Actor, After, At, Json, Note, Processors
+from jobctl.cli.options import Actor, After, At, DryRun, Json, Note, Processors
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
 from jobctl.cli.selection import Deed, Which, carry_out, on_jobs, refuse_kept
@@ -44,6 +44,7 @@ CANCEL: Deed[Chain] = Deed(
         ("jobctl retry --type send --note 'the mail server is back'", "all of a type, when that is confirmed"),
         ("jobctl list --status failed --since 1d | jobctl retry -", "those of a page"),
     ),
+    changes=True,
 )
 def retry(run: Run, which: Which, actor: Actor = None, note: Note = None, json: Json = False) -> None:
     """Give failed jobs another round of attempts.
@@ -68,6 +69,7 @@ def retry(run: Run, which: Which, actor: Actor = None, note: Note = None, json: 
         ("jobctl cancel $id --cascade", "with the chains that wait for it"),
         ("jobctl cancel --type send --status scheduled,ready --dry-run", "which that would be"),
     ),
+    changes=True,
 )
 def cancel(
     run: Run,
@@ -109,6 +111,7 @@ def cancel(
             "as one of its jobs began, with another input",
         ),
     ),
+    changes=True,
 )
 def restart(
     run: Run,
@@ -121,6 +124,7 @@ def restart(
     ] = None,
     after: After = None,
     at: At = None,
+    dry_run: DryRun = False,
     actor: Actor = None,
     note: Note = None,
     processors: Processors = None,
@@ -133,10 +137,10 @@ def restart(
     """
     due = parse.schedule(after, at, run.say)
     given = {} if input_ is None else {"input": parse.json_argument("--input", input_)}
-    with run.client(run.registry(processors)) as client:
-        chain = client.restart(id_, from_job=from_, actor=actor, note=note, **given, **due)
+    with run.acting(run.registry(processors), dry_run=dry_run) as (client, conn):
+        chain = client.restart(id_, from_job=from_, actor=actor, note=note, conn=conn, **given, **due)
     if json:
-        run.json(chain_document(chain))
+        run.json({**chain_document(chain), "dry_run": dry_run})
     else:
         run.out(chain.id)
     if run.talks_to_person:

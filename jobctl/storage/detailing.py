@@ -32,11 +32,7 @@ ERRORS = (
     .order_by(error.c.id)
 )
 
-ACTS = (
-    select(act.c.chain_id, act.c.job_id, act.c.at, act.c.action, act.c.actor, act.c.origin, act.c.note, act.c.details)
-    .where(among(act.c.chain_id, IDS.c.id))
-    .order_by(act.c.id)
-)
+ACTS = queries.ACTS.where(among(act.c.chain_id, IDS.c.id)).order_by(act.c.id)
 
 
 def details(conn: Connection, chain_ids: Iterable[str]) -> list[Detail]:
@@ -52,8 +48,8 @@ def details(conn: Connection, chain_ids: Iterable[str]) -> list[Detail]:
         dependents[chain_id].append(JobRow(*facts))
     for chain_id, *facts in conn.execute(ERRORS, asked):
         errors[chain_id].append(tuple(facts))
-    for chain_id, *facts in conn.execute(ACTS, asked):
-        acts[chain_id].append(tuple(facts))
+    for row in conn.execute(ACTS, asked):
+        acts[row.chain_id].append(tuple(row))
     waits = reading.blocker_ids(conn, [row for rows in (*own.values(), *dependents.values()) for row in rows])
     blockers = {id_: {each for row in rows for each in waits.get(row.id, ())} for id_, rows in own.items()}
     found = reading.chains(conn, set[str]().union(*blockers.values())) if blockers else {}

@@ -277,7 +277,12 @@ def test_who_changes_what():
         "reschedule",
         "delete",
         "migrate",
+        "pause",
         "prune",
+        "cancel",
+        "restart",
+        "resume",
+        "retry",
         "vacuum",
     }
 

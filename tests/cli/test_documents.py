@@ -88,10 +88,10 @@ def test_operating(call: Callable[..., Result], contract: dict):
     chain = call("start", "a").out.strip()
     for words in (["pause", chain, "--type", "a", "--all"], ["paused"], ["resume", chain, "--type", "a", "--all"]):
         document = call(*words, "--json").json
-        assert list(document) == (contract["List"][0] if words == ["paused"] else ["items"])
+        assert list(document) == (contract["List"][0] if words == ["paused"] else ["items", "dry_run"])
         assert len(document["items"]) == 3
         assert all(list(each) == contract["Pause"][0] for each in document["items"])
-    assert list(call("restart", chain, "--json").json) == contract["Chain"][0]
+    assert list(call("restart", chain, "--json").json) == contract["Chain"][0] + contract["Settled chain"][0]
     document = call("cancel", chain, "--json").json
     assert [list(each) for each in document["items"]] == [contract["Chain"][0]]
     page = call("history", "--json").json

@@ -72,7 +72,7 @@ def test_many_ids(call: Call, three: list[str], monkeypatch: pytest.MonkeyPatch)
     call("complete", four[3])
     result = call("trigger", *four)
     assert (result.code, result.lines) == (4, four[:2])
-    assert result.err == f"jobctl: triggered 2 jobs, but then: the chain {four[3]} is closed\n"
+    assert result.err == f"jobctl: triggered 2 jobs, but then: the chain {four[3]} is completed: it is closed\n"
     assert statuses(call) == ["ready", "ready", "scheduled", "completed"]
     document = call("trigger", *four, "--json")
     assert [each["id"] for each in document.json["items"]] == four[:2]
@@ -133,7 +133,7 @@ def test_statuses_of_an_act(call: Call, three: list[str]):
 
 def test_nothing_matches(call: Call, three: list[str]):
     """Nothing matching is told, and is exit code 0, or 3 when that is asked for; the document is printed either way."""
-    for command in (["trigger"], ["reschedule", "--after", "1s"], ["delete"]):
+    for command in (["trigger"], ["reschedule", "--after", "1s"], ["delete"], ["retry"], ["cancel"]):
         nothing = call(*command, "--type", "z")
         assert (nothing.code, nothing.out, nothing.err) == (0, "", "nothing matches\n")
         failed = call(*command, "--type", "z", "--fail-empty", "--json")
@@ -165,6 +165,18 @@ def test_production(call: Call, three: list[str], here: Path, stdin: Callable[[s
     assert call("trigger", three[0], "--profile", "prod").code == 0
 
 
+def test_cancel_what_is_awaited(call: Call, three: list[str]):
+    """A filter cancels what it can, and only what is open; what open chains wait for stays, and is exit code 4."""
+    call("complete", three[2])
+    waiting = call("start", "b", "--blocked-by", three[1]).out.strip()
+    result = call("cancel", "--type", "a", "--yes", "--json")
+    assert (result.code, [each["id"] for each in result.json["items"]]) == (4, [three[0]])
+    assert result.json["passed_over"] == [three[1]]
+    assert f"open chains wait for {three[1]}: cancel those too, or first" in result.err
+    assert call("cancel", "--all", "--yes").lines == [waiting, three[1]]
+    assert call("retry", "--all", "--yes").err == "nothing matches\n"
+
+
 # --- dry runs --------------------------------------------------------------------------------------------------------
 
 
@@ -181,6 +193,11 @@ def test_production(call: Call, three: list[str], here: Path, stdin: Callable[[s
         ["reschedule", "--type", "a", "--priority", "7"],
         ["delete", "ID"],
         ["delete", "--all"],
+        ["cancel", "ID"],
+        ["cancel", "--all"],
+        ["restart", "ID"],
+        ["pause", "ID"],
+        ["pause", "--type", "a"],
     ],
 )
 def test_dry_run(call: Call, three: list[str], here: Path, command: list[str]):
@@ -197,7 +214,7 @@ def test_dry_run(call: Call, three: list[str], here: Path, command: list[str]):
     assert document.lines
     assert [call("show", each, "--json").json for each in three] == before
     assert call("list").out == shown
-    done = call(*command, "--yes") if "--all" in command or "--type" in command else call(*command)
+    done = call(*command, "--yes") if command[0] != "pause" and {"--all", "--type"} & set(command) else call(*command)
     assert len(tried.lines) == len(done.lines)
     assert len(tried.err.splitlines()) == len(done.err.splitlines()) + 1
 
