@@ -14,6 +14,7 @@ from jobctl.errors import JobctlError
 from jobctl.middleware import Middleware, middleware
 from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
 from jobctl.processors import Continuation, Defaults, Processor, Takes, continue_with, fail, processor, reschedule
+from jobctl.retention import Retention, RetentionPolicy
 
 if TYPE_CHECKING:
     from jobctl.attempt import Attempt
@@ -40,6 +41,8 @@ __all__ = [
     "NewChain",
     "Page",
     "Processor",
+    "Retention",
+    "RetentionPolicy",
     "Slot",
     "Status",
     "Takes",

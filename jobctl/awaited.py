@@ -23,6 +23,18 @@ def awaited_by(store: Store, conn: Connection, chain_ids: Iterable[str]) -> dict
     return waiting
 
 
+def without_awaited(waiting: Mapping[str, list[str]], doomed: Iterable[str]) -> list[str]:
+    """Those of these chains that can be taken away together.
+
+    A chain that has to stay is itself one that waits: then what it waits for has to stay too.
+    """
+    going = dict.fromkeys(doomed)
+    while kept := [each for each, by in waiting.items() if each in going and not going.keys() >= set(by)]:
+        for each in kept:
+            del going[each]
+    return list(going)
+
+
 def refuse_awaited(waiting: Mapping[str, list[str]], doomed: Collection[str], remedy: str) -> None:
     """Refuse to take chains away that others wait for.
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl.acts import Hand, change
-from jobctl.awaited import awaited_by, refuse_awaited
+from jobctl.awaited import awaited_by, refuse_awaited, without_awaited
 from jobctl.locking import find_named, read_current
 from jobctl.model import Chain, Status
 from jobctl.storage import editing, reading
@@ -21,7 +21,14 @@ from jobctl.storage.store import Store
 
 
 def cancel(
-    store: Store, conn: Connection, ids: Iterable[str], reason: str | None, hand: Hand, *, cascade: bool
+    store: Store,
+    conn: Connection,
+    ids: Iterable[str],
+    reason: str | None,
+    hand: Hand,
+    *,
+    cascade: bool,
+    keep_awaited: bool,
 ) -> list[Chain]:
     """Close chains as cancelled; see ``Client.cancel``."""
     named = find_named(conn, ids)
@@ -30,7 +37,14 @@ def cancel(
     locked = _lock(store, conn, {row.chain_id for row in named.values()}, cascade=cascade)
     wanted = [row.chain_id for row in read_current(conn, named, locked)]
     if not cascade:
-        refuse_awaited(awaited_by(store, conn, locked), locked, "cancel them too (cascade), or first")
+        waiting = awaited_by(store, conn, locked)
+        if keep_awaited:
+            locked = {each: locked[each] for each in without_awaited(waiting, locked)}
+            wanted = [each for each in wanted if each in locked]
+        else:
+            refuse_awaited(waiting, locked, "cancel them too (cascade), or first")
+    if not locked:
+        return []
     doomed = [*wanted, *sorted(locked.keys() - set(wanted))]
     before = reading.jobs(conn, [each.job_id for each in locked.values()])
     store.run(conn, sql.INSERT_SETTLED, {"results": json.dumps([cancelled_row(each) for each in doomed])})

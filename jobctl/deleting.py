@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from jobctl.acts import Hand, change
-from jobctl.awaited import awaited_by, refuse_awaited
+from jobctl.awaited import awaited_by, refuse_awaited, without_awaited
 from jobctl.errors import NotFoundError
 from jobctl.ids import unique_ids
 from jobctl.storage import editing, reading
@@ -16,7 +16,9 @@ from jobctl.storage.records import CLOSED, LOST
 from jobctl.storage.store import Store
 
 
-def delete(store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand, *, cascade: bool) -> list[str]:
+def delete(
+    store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand, *, cascade: bool, keep_awaited: bool
+) -> list[str]:
     """Delete chains; see ``Client.delete``."""
     wanted = unique_ids(chain_ids)
     found = reading.chains(conn, wanted)
@@ -30,12 +32,14 @@ def delete(store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand,
         while (more := _with_blockers(store, conn, doomed)) - set(doomed):
             doomed += sorted(more - set(doomed))
             locked = store.lock(conn, doomed)
-    ids = id_rows(doomed)
-    store.run(conn, editing.LOCK_ROOTS, {"ids": ids})
-    refuse_awaited(awaited_by(store, conn, doomed), set(doomed), "delete them too, or first")
+    store.run(conn, editing.LOCK_ROOTS, {"ids": id_rows(doomed)})
+    waiting = awaited_by(store, conn, doomed)
+    if keep_awaited:
+        doomed = without_awaited(waiting, doomed)
+    else:
+        refuse_awaited(waiting, set(doomed), "delete them too, or first")
     rows = reading.chains(conn, doomed)
-    for statement in editing.DELETE:
-        store.run(conn, statement, {"ids": ids})
+    remove(store, conn, doomed)
     gone = [each for each in doomed if each in rows]  # without those that somebody else deleted meanwhile
     store.record(
         conn,
@@ -46,8 +50,16 @@ def delete(store: Store, conn: Connection, chain_ids: Iterable[str], hand: Hand,
             for each in gone
         ],
     )
-    store.notify(conn, {CLOSED: {""}, LOST: {each.job_id for each in locked.values() if each.lease is not None}})
+    running = {each.job_id for each in locked.values() if each.lease is not None and each.chain_id in rows}
+    store.notify(conn, {CLOSED: {""}, LOST: running})
     return gone
+
+
+def remove(store: Store, conn: Connection, chain_ids: Iterable[str]) -> None:
+    """Delete the rows of chains that are locked, roots too, and that no open chain waits for."""
+    ids = id_rows(chain_ids)
+    for statement in editing.DELETE:
+        store.run(conn, statement, {"ids": ids})
 
 
 def _with_blockers(store: Store, conn: Connection, chain_ids: Iterable[str]) -> set[str]:

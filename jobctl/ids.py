@@ -6,7 +6,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from jobctl.errors import UsageError
 
@@ -40,6 +40,19 @@ def require_id(text: str) -> str:
         return str(uuid.UUID(text.strip()))
     except ValueError:
         raise UsageError(f"{text!r} is not an id: ids are UUIDs such as 01890a5d-ac96-774b-bcce-b302099a8057") from None
+
+
+def batches(ids: Iterable[str], most: int = 500) -> Iterator[tuple[str, ...]]:
+    """Ids in as few batches as it takes, all about as large: to act on many, a transaction each.
+
+    Args:
+        ids: All of them; they are counted first.
+        most: How many a batch may have.
+    """
+    every = tuple(ids)
+    count = -(-len(every) // most)
+    for place in range(count):
+        yield every[len(every) * place // count : len(every) * (place + 1) // count]
 
 
 def unique_ids(ids: Iterable[str]) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ from jobctl.errors import ConflictError, InvalidDataError, JobctlError, NotFound
 from jobctl.model import Chain
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from jobctl.client import Client
 
 LINES_PER_BATCH = 1000
@@ -49,9 +51,18 @@ class Line(NamedTuple):
 
 
 def start_batch(
-    run: Run, client: Client, file: str, defaults: Mapping[str, Any], *, keep_going: bool, json: bool
+    run: Run,
+    client: Client,
+    file: str,
+    defaults: Mapping[str, Any],
+    *,
+    keep_going: bool,
+    json: bool,
+    conn: Connection | None,
 ) -> None:
     """Start one chain for each line of a file, in batches, printing ids in order.
+
+    With a connection all batches are in its transaction: a dry run, in which lines may refer to lines before them.
 
     Raises:
         InvalidDataError: A line is not acceptable: nothing of its batch is started, unless told to keep going; then
@@ -70,9 +81,9 @@ def start_batch(
         numbered = enumerate(stream, 1)
         while batch := list(itertools.islice(numbered, LINES_PER_BATCH)):
             lines = _read(batch, client, defaults, skip)
-            for chain in _start(client, lines, keep_going, skip):
+            for chain in _start(client, lines, keep_going, skip, conn):
                 if json:
-                    run.json(started_document(chain))
+                    run.json(started_document(chain, dry_run=conn is not None))
                 else:
                     run.out(chain.id)
             run.flush()
@@ -116,13 +127,17 @@ def _read(
 
 
 def _start(
-    client: Client, lines: list[Line], keep_going: bool, skip: Callable[[int, JobctlError], None]
+    client: Client,
+    lines: list[Line],
+    keep_going: bool,
+    skip: Callable[[int, JobctlError], None],
+    conn: Connection | None,
 ) -> Iterable[Chain]:
     """Start a batch; when the database refuses it and the rest shall go on, each chain by itself."""
     if not lines:
         return []
     try:
-        return client.start_many(line.chain for line in lines)
+        return client.start_many((line.chain for line in lines), conn=conn)
     except (ConflictError, NotFoundError) as error:
         if not keep_going:
             error.args = (f"lines {lines[0].number} to {lines[-1].number}, of which none is started: {error}",)
@@ -130,7 +145,7 @@ def _start(
     started = []
     for line in lines:
         try:
-            started += client.start_many([line.chain])
+            started += client.start_many([line.chain], conn=conn)
         except (ConflictError, NotFoundError) as error:
             skip(line.number, error)
     return started

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Concatenate, ParamSpec
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
 
@@ -77,6 +77,7 @@ def command(
                 function(run, **values)  # type: ignore[call-arg]
             except BrokenPipeError as error:  # typer would make it exit code 1
                 raise ReaderGoneError from error
+            run.ends()
 
         return Command(name, section, examples, with_common(with_run, like=function), changes)
 
@@ -86,17 +87,26 @@ def command(
 def with_common(function: Callable[..., None], *, like: Callable[..., None]) -> Callable[..., None]:
     """A function with the options of every command, which ``function`` gets as one value after typer's context.
 
+    A parameter that is a dataclass stands for its fields: options that several commands have, read together.
+
     Args:
         function: Takes the context, a Common and the parameters of ``like`` after its first.
         like: Whose parameters, name and documentation it has.
     """
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    given = list(inspect.signature(like, eval_str=True).parameters.values())[1:]
+    groups = {each.name: each.annotation for each in given if _is_group(each.annotation)}
+    own = [each for one in given for each in (_options_of(groups[one.name]) if one.name in groups else [one])]
 
     @functools.wraps(like)
     def called(context: typer.Context, **values: Any) -> None:
-        function(context, Common(**{name: values.pop(name) for name in _COMMON}), **values)
+        common = Common(**{name: values.pop(name) for name in _COMMON})
+        together = {
+            name: group(**{each.name: values.pop(each.name) for each in fields(group)})
+            for name, group in groups.items()
+        }
+        function(context, common, **together, **values)
 
-    own = list(inspect.signature(like, eval_str=True).parameters.values())[1:]
-    keyword = inspect.Parameter.KEYWORD_ONLY
     parameters = [
         inspect.Parameter("context", keyword, annotation=typer.Context),
         *(each.replace(kind=keyword) for each in own),
@@ -108,3 +118,17 @@ def with_common(function: Callable[..., None], *, like: Callable[..., None]) -> 
     called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     called.__annotations__ = {each.name: each.annotation for each in parameters}
     return called
+
+
+def _is_group(annotation: Any) -> bool:
+    """Whether a parameter stands for several options."""
+    return isinstance(annotation, type) and is_dataclass(annotation)
+
+
+def _options_of(group: type[Any]) -> list[inspect.Parameter]:
+    """The parameters that a dataclass of options stands for."""
+    hints = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name])
+        for each in fields(group)
+    ]

@@ -10,7 +10,7 @@ import typer
 from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document
-from jobctl.cli.options import Actor, After, At, BlockedBy, Json, Note, Processors
+from jobctl.cli.options import Actor, After, At, BlockedBy, DryRun, Json, Note, Processors
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
@@ -73,6 +73,7 @@ def complete(
     note: Note = None,
     force: Annotated[bool, typer.Option("--force", help="Even if the job still waits for other chains.")] = False,
     processors: Processors = None,
+    dry_run: DryRun = False,
     json: Json = False,
 ) -> None:
     """Settle a chain's current job by hand.
@@ -101,8 +102,8 @@ def complete(
     given = None if input_ is None else parse.json_argument("--input", input_)
     # The document is read in the same transaction: afterwards a worker may be further already.
     with (
-        run.client(run.registry(processors)) as client,
-        client.store.transaction() as conn,
+        run.acting(run.registry(processors), dry_run=dry_run) as (client, rolled_back),
+        client.store.on(rolled_back) as conn,
         client.settle(
             id_, expect=expect, force=force, actor=actor, note=note, inside=Inside.of(os.environ), conn=conn
         ) as current,
@@ -115,7 +116,7 @@ def complete(
             current.continue_with(continue_, carried, blocked_by=blocked_by or (), priority=number, id=next_id, **due)
         chain = client.get(before.chain_id, conn=conn)
     if json:
-        run.json(chain_document(chain))
+        run.json({**chain_document(chain), "dry_run": dry_run})
     elif continue_ is not None:
         run.out(chain.job_id)
     done = f"completed {plain(before.type_name)}, and with it the chain {chain.id}"

@@ -47,9 +47,9 @@ def chain_document(chain: Chain) -> dict[str, Any]:
     }
 
 
-def started_document(chain: Chain) -> dict[str, Any]:
+def started_document(chain: Chain, *, dry_run: bool) -> dict[str, Any]:
     """A chain that a start made or found."""
-    return {**chain_document(chain), "deduplicated": chain.deduplicated}
+    return {**chain_document(chain), "deduplicated": chain.deduplicated, "dry_run": dry_run}
 
 
 def job_document(job: Job[Any]) -> dict[str, Any]:

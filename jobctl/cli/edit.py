@@ -2,37 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from jobctl.cli import completing, parse
+from jobctl.cli import parse
 from jobctl.cli.command import command
-from jobctl.cli.documents import iso, job_document
-from jobctl.cli.options import Actor, After, At, Ids, Json, Note
+from jobctl.cli.documents import iso
+from jobctl.cli.options import Actor, After, At, Json, Note
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
+from jobctl.cli.selection import Deed, Which, carry_out, on_jobs, refuse_kept
 from jobctl.errors import UsageError
-from jobctl.model import Job
+from jobctl.model import Job, Status
+
+if TYPE_CHECKING:
+    from jobctl.client import Client
+
+TRIGGER = on_jobs(
+    "trigger",
+    "triggered",
+    (Status.SCHEDULED, Status.READY),
+    lambda job: f"triggered {plain(job.type_name)} {job.id}",
+)
+
+RESCHEDULE = on_jobs(
+    "reschedule",
+    "moved",
+    (Status.SCHEDULED, Status.READY),
+    lambda job: f"moved {plain(job.type_name)} {job.id}: due {iso(job.scheduled_at)}, priority {job.priority}",
+)
+
+DELETE: Deed[str] = Deed(
+    "delete",
+    "deleted",
+    "chain",
+    (),
+    str,
+    str,
+    "deleted",
+    str,
+    newest_first=True,  # who waits was mostly started later than what they wait for: so it goes first
+    together=True,
+)
 
 
 @command(
     "trigger",
     section="Work",
-    examples=(("jobctl trigger $id", "does not wait for its time any longer"),),
+    examples=(
+        ("jobctl trigger $id", "does not wait for its time any longer"),
+        ("jobctl trigger --type resize --status scheduled --dry-run", "which would be due now"),
+        ("jobctl list --type resize --status scheduled | jobctl trigger -", "those of a page"),
+    ),
     changes=True,
 )
-def trigger(run: Run, ids: Ids, actor: Actor = None, note: Note = None, json: Json = False) -> None:
+def trigger(run: Run, which: Which, actor: Actor = None, note: Note = None, json: Json = False) -> None:
     """Have scheduled jobs run now, in the order given.
 
-    All of them or none. The jobs' ids are printed. One that is running, blocked or closed is exit code 4, a missing one
-    3.
+    The jobs' ids are printed. Ids are all or none, five hundred at a time: one that is running, blocked or closed is
+    exit code 4, a missing one 3. A filter is about scheduled and ready chains; it asks first, and passes over what
+    has moved on meanwhile.
     """
-    with run.client() as client:
-        jobs = client.trigger(ids, actor=actor, note=note)
-    _show(run, jobs, json=json)
-    for each in jobs:
-        run.say(f"triggered {plain(each.type_name)} {each.id}")
+
+    def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[Job[Any]]:
+        return client.trigger(ids, actor=actor, note=note, **how)
+
+    with run.client(dry_run=which.dry_run) as client:
+        carry_out(run, client, which, TRIGGER, call, json=json)
 
 
 @command(
@@ -41,12 +79,13 @@ def trigger(run: Run, ids: Ids, actor: Actor = None, note: Note = None, json: Js
     examples=(
         ("jobctl reschedule $id --after 2h", ""),
         ("jobctl reschedule $id --at 2030-01-31T17:00 --priority 10", ""),
+        ("jobctl reschedule --type resize --since 1d --after 0s --priority -5 --yes", "all of a day's"),
     ),
     changes=True,
 )
 def reschedule(
     run: Run,
-    ids: Ids,
+    which: Which,
     after: After = None,
     at: At = None,
     priority: Annotated[
@@ -58,18 +97,20 @@ def reschedule(
 ) -> None:
     """Move waiting jobs to another time or priority.
 
-    All of them are moved or none. The jobs' ids are printed. One that is running, blocked or closed is exit code 4, a
-    missing one 3.
+    The jobs' ids are printed. Ids are all or none, five hundred at a time: one that is running, blocked or closed is
+    exit code 4, a missing one 3. A filter is about scheduled and ready chains; it asks first, and passes over what
+    has moved on meanwhile.
     """
     due = parse.schedule(after, at, run.say)
     number = None if priority is None else parse.whole("--priority", priority)
     if after is None and at is None and number is None:
         raise UsageError("say to what: give --after, --at or --priority")
-    with run.client() as client:
-        jobs = client.reschedule(ids, priority=number, actor=actor, note=note, **due)
-    _show(run, jobs, json=json)
-    for each in jobs:
-        run.say(f"moved {plain(each.type_name)} {each.id}: due {iso(each.scheduled_at)}, priority {each.priority}")
+
+    def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[Job[Any]]:
+        return client.reschedule(ids, priority=number, actor=actor, note=note, **due, **how)
+
+    with run.client(dry_run=which.dry_run) as client:
+        carry_out(run, client, which, RESCHEDULE, call, json=json)
 
 
 @command(
@@ -78,12 +119,13 @@ def reschedule(
     examples=(
         ("jobctl delete $id", ""),
         ("jobctl delete $id --cascade --note 'started by mistake'", "with what it waits for"),
+        ("jobctl delete --type resize --status failed --until 30d --yes", "all that failed long ago"),
     ),
     changes=True,
 )
 def delete(
     run: Run,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="The chains.", autocompletion=completing.chains)],
+    which: Which,
     cascade: Annotated[
         bool, typer.Option("--cascade", help="With all chains that they wait for, and that those do.")
     ] = False,
@@ -93,22 +135,15 @@ def delete(
 ) -> None:
     """Delete chains with all that belongs to them.
 
-    Their ids are printed. A chain that an open one waits for is exit code 4, unless both go. Of several ids, missing
-    ones are passed over. A worker that is on a deleted job is told.
+    Their ids are printed. Ids are all or none, five hundred at a time: a chain that an open one waits for is exit code
+    4, unless both go; of several ids, missing ones are passed over. A filter asks first, and deletes what it can: exit
+    code 4 tells that open chains wait for some. A worker that is on a deleted job is told.
     """
-    with run.client() as client:
-        deleted = client.delete(ids, cascade=cascade, actor=actor, note=note)
-    if json:
-        run.json({"deleted": deleted})
-    else:
-        for each in deleted:
-            run.out(each)
-    run.say(f"deleted {len(deleted)} chain{'' if len(deleted) == 1 else 's'}")
 
+    def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[str]:
+        keep = how["within"] is not None
+        return client.delete(ids, cascade=cascade, keep_awaited=keep, actor=actor, note=note, **how)
 
-def _show(run: Run, jobs: list[Job[Any]], *, json: bool) -> None:
-    if json:
-        run.json({"items": [job_document(each) for each in jobs]})
-        return
-    for each in jobs:
-        run.out(each.id)
+    with run.client(dry_run=which.dry_run) as client:
+        outcome = carry_out(run, client, which, DELETE, call, json=json)
+        refuse_kept(client, outcome, "delete")

@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from jobctl.cli import parse
 from jobctl.cli.command import command
-from jobctl.cli.documents import chain_document, job_document
-from jobctl.cli.options import Actor, After, At, Ids, Json, Note, Processors
+from jobctl.cli.documents import chain_document
+from jobctl.cli.options import Actor, After, At, DryRun, Json, Note, Processors
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
+from jobctl.cli.selection import Deed, Which, carry_out, on_jobs, refuse_kept
+from jobctl.model import Chain, Job, Status
+
+if TYPE_CHECKING:
+    from jobctl.client import Client
+
+
+RETRY = on_jobs("retry", "retried", (Status.FAILED,), lambda job: f"{plain(job.type_name)} {job.id} gets another round")
+
+CANCEL: Deed[Chain] = Deed(
+    "cancel",
+    "cancelled",
+    "chain",
+    (Status.BLOCKED, Status.SCHEDULED, Status.READY, Status.RUNNING, Status.FAILED),
+    lambda chain: chain.id,
+    lambda chain: chain.id,
+    "items",
+    chain_document,
+    newest_first=True,  # who waits was mostly started later than what they wait for: so it goes first
+    together=True,
+)
 
 
 @command(
@@ -19,24 +41,24 @@ from jobctl.cli.run import Run
     section="Work",
     examples=(
         ("jobctl retry $id --note 'the mail server is back'", ""),
-        ("jobctl list --status failed --type send | cut -f 1 | xargs jobctl retry", "all of a type"),
+        ("jobctl retry --type send --note 'the mail server is back'", "all of a type, when that is confirmed"),
+        ("jobctl list --status failed --since 1d | jobctl retry -", "those of a page"),
     ),
+    changes=True,
 )
-def retry(run: Run, ids: Ids, actor: Actor = None, note: Note = None, json: Json = False) -> None:
+def retry(run: Run, which: Which, actor: Actor = None, note: Note = None, json: Json = False) -> None:
     """Give failed jobs another round of attempts.
 
-    They are due now, in the order given, and their attempts are counted anew; the errors so far are kept. All of them
-    or none. The jobs' ids are printed. One that has not failed is exit code 4, a missing one 3.
+    They are due now, in the order given, and their attempts are counted anew; the errors so far are kept. The jobs' ids
+    are printed. Ids are all or none, five hundred at a time: one that has not failed is exit code 4, a missing one 3. A
+    filter is about failed chains; it asks first, and passes over what has moved on meanwhile.
     """
-    with run.client() as client:
-        jobs = client.retry(ids, actor=actor, note=note)
-    if json:
-        run.json({"items": [job_document(each) for each in jobs]})
-    else:
-        for each in jobs:
-            run.out(each.id)
-    for each in jobs:
-        run.say(f"{plain(each.type_name)} {each.id} gets another round")
+
+    def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[Job[Any]]:
+        return client.retry(ids, actor=actor, note=note, **how)
+
+    with run.client(dry_run=which.dry_run) as client:
+        carry_out(run, client, which, RETRY, call, json=json)
 
 
 @command(
@@ -45,11 +67,13 @@ def retry(run: Run, ids: Ids, actor: Actor = None, note: Note = None, json: Json
     examples=(
         ("jobctl cancel $id --reason 'the customer withdrew'", ""),
         ("jobctl cancel $id --cascade", "with the chains that wait for it"),
+        ("jobctl cancel --type send --status scheduled,ready --dry-run", "which that would be"),
     ),
+    changes=True,
 )
 def cancel(
     run: Run,
-    ids: Ids,
+    which: Which,
     reason: Annotated[
         str | None,
         typer.Option("--reason", metavar="TEXT", help="Why it is not wanted; the note, unless one is given."),
@@ -63,17 +87,18 @@ def cancel(
 ) -> None:
     """Close chains as cancelled, wherever they stand.
 
-    All of them or none. Their ids are printed. A chain that an open one waits for is exit code 4, unless both go; so is
-    a closed one; a missing one is 3. A worker that is on one is told.
+    Their ids are printed. Ids are all or none, five hundred at a time: a chain that an open one waits for is exit code
+    4, unless both go; so is a closed one; a missing one is 3. A filter is about open chains; it asks first, and cancels
+    what it can: exit code 4 tells that open chains wait for some. A worker that is on one is told.
     """
-    with run.client() as client:
-        chains = client.cancel(ids, reason=reason, cascade=cascade, actor=actor, note=note)
-    if json:
-        run.json({"items": [chain_document(each) for each in chains]})
-    else:
-        for each in chains:
-            run.out(each.id)
-    run.say(f"cancelled {len(chains)} chain{'' if len(chains) == 1 else 's'}")
+
+    def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[Chain]:
+        keep = how["within"] is not None
+        return client.cancel(ids, reason=reason, cascade=cascade, keep_awaited=keep, actor=actor, note=note, **how)
+
+    with run.client(dry_run=which.dry_run) as client:
+        outcome = carry_out(run, client, which, CANCEL, call, json=json)
+        refuse_kept(client, outcome, "cancel")
 
 
 @command(
@@ -86,6 +111,7 @@ def cancel(
             "as one of its jobs began, with another input",
         ),
     ),
+    changes=True,
 )
 def restart(
     run: Run,
@@ -98,6 +124,7 @@ def restart(
     ] = None,
     after: After = None,
     at: At = None,
+    dry_run: DryRun = False,
     actor: Actor = None,
     note: Note = None,
     processors: Processors = None,
@@ -110,10 +137,10 @@ def restart(
     """
     due = parse.schedule(after, at, run.say)
     given = {} if input_ is None else {"input": parse.json_argument("--input", input_)}
-    with run.client(run.registry(processors)) as client:
-        chain = client.restart(id_, from_job=from_, actor=actor, note=note, **given, **due)
+    with run.acting(run.registry(processors), dry_run=dry_run) as (client, conn):
+        chain = client.restart(id_, from_job=from_, actor=actor, note=note, conn=conn, **given, **due)
     if json:
-        run.json(chain_document(chain))
+        run.json({**chain_document(chain), "dry_run": dry_run})
     else:
         run.out(chain.id)
     if run.talks_to_person:

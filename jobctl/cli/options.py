@@ -136,13 +136,18 @@ Timeout = Annotated[
 ]
 
 Ids = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
-        metavar="ID...",
-        help="Chains, or jobs that must still be their chains' current ones.",
+        metavar="[ID...]",
+        help="Chains, or jobs that must still be their chains' current ones; - reads them from stdin, a line each.",
         autocompletion=completing.chains,
     ),
 ]
+All = Annotated[bool, typer.Option("--all", help="All there are, without any of these filters.")]
+AtMost = Annotated[str | None, typer.Option("--limit", metavar="N", help="Of what matches, at most so many.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask; needed where there is no terminal to ask on.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Do it all, print it, and roll it back.")]
+FailEmpty = Annotated[bool, typer.Option("--fail-empty", help="Exit code 3 when nothing matches.")]
 Actor = Annotated[
     str | None, typer.Option("--actor", metavar="WHO", help="Who does it, for the history; else user@host.")
 ]

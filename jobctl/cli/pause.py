@@ -11,7 +11,7 @@ from jobctl.asking import ListFilter
 from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, page_document, pause_document
-from jobctl.cli.options import Actor, Cursor, Json, JsonLines, Limit, Note
+from jobctl.cli.options import Actor, Cursor, DryRun, Json, JsonLines, Limit, Note
 from jobctl.cli.render import Column, plain, relative, write_list
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
@@ -42,12 +42,14 @@ PAUSE_COLUMNS: Sequence[Column[Pause]] = (
         ("jobctl pause $id", "nothing of the chain, and of what follows in it"),
         ("jobctl pause --all", ""),
     ),
+    changes=True,
 )
 def pause(
     run: Run,
     ids: _Chains = None,
     types: _Types = None,
     all_: Annotated[bool, typer.Option("--all", help="All there are, of whatever type.")] = False,
+    dry_run: DryRun = False,
     actor: Actor = None,
     note: Note = None,
     json: Json = False,
@@ -58,11 +60,11 @@ def pause(
     is. With several, all are paused or none.
     """
     names = _named(ids, types, everything=all_)
-    with run.client() as client:
-        paused = client.pause(ids or (), types=names, everything=all_, actor=actor, note=note)
-        unknown = [each for each in names if not client.list_jobs(ListFilter(type_name=each, limit=1)).items]
+    with run.acting(dry_run=dry_run) as (client, conn):
+        paused = client.pause(ids or (), types=names, everything=all_, actor=actor, note=note, conn=conn)
+        unknown = [each for each in names if not client.list_jobs(ListFilter(type_name=each, limit=1), conn=conn).items]
     if json:
-        run.json({"items": [pause_document(each) for each in paused]})
+        run.json({"items": [pause_document(each) for each in paused], "dry_run": dry_run})
     for each in paused:
         run.say(f"{_said(each)} paused")
     for name in unknown:
@@ -73,12 +75,14 @@ def pause(
     "resume",
     section="Work",
     examples=(("jobctl resume --type charge-card", ""), ("jobctl resume $id", ""), ("jobctl resume --all", "")),
+    changes=True,
 )
 def resume(
     run: Run,
     ids: _Chains = None,
     types: _Types = None,
     all_: Annotated[bool, typer.Option("--all", help="What 'pause --all' did; other pauses stay.")] = False,
+    dry_run: DryRun = False,
     actor: Actor = None,
     note: Note = None,
     json: Json = False,
@@ -88,11 +92,11 @@ def resume(
     What is not paused is passed over. What is still paused otherwise is told on stderr.
     """
     names = _named(ids, types, everything=all_)
-    with run.client() as client:
-        ended = client.resume(ids or (), types=names, everything=all_, actor=actor, note=note)
-        left = client.pauses()
+    with run.acting(dry_run=dry_run) as (client, conn):
+        ended = client.resume(ids or (), types=names, everything=all_, actor=actor, note=note, conn=conn)
+        left = client.pauses(conn=conn)
     if json:
-        run.json({"items": [pause_document(each) for each in ended]})
+        run.json({"items": [pause_document(each) for each in ended], "dry_run": dry_run})
     for each in ended:
         run.say(f"{_said(each)} resumed")
     if not ended:

@@ -19,6 +19,7 @@ from jobctl.passwords import without_password
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from sqlalchemy import Connection
 
     from jobctl.client import Client
     from jobctl.processors import AnyProcessor
@@ -47,6 +48,7 @@ class Run:
         self._changes = changes
         self._registry: Registry | None = None
         self._json = json
+        self._mark = ""
 
     # --- streams -------------------------------------------------------------------------------------------------
 
@@ -67,7 +69,7 @@ class Run:
     def say(self, text: str) -> None:
         """Tell a person something that is no error."""
         if not self.common.quiet:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{self._mark}{text}\n")
 
     @property
     def talks_to_person(self) -> bool:
@@ -83,13 +85,14 @@ class Run:
             and os.environ.get("TERM") != "dumb"
         )
 
-    def console(self) -> Console:
-        """A console on stdout, for a terminal alone."""
+    def console(self, stream: TextIO | None = None) -> Console:
+        """A console on stdout, or another stream, for a terminal alone."""
         from rich.console import Console
 
+        stream = stream or sys.stdout
         return Console(
-            file=sys.stdout,
-            color_system="auto" if self.colored(sys.stdout) else None,
+            file=stream,
+            color_system="auto" if self.colored(stream) else None,
             markup=False,
             highlight=False,
             emoji=False,
@@ -149,12 +152,39 @@ class Run:
         return f"{text} ({source}), not that of profile {profile}" if ignored else f"{text} (profile {profile})"
 
     @contextlib.contextmanager
-    def client(self, processors: Registry | None = None) -> Iterator[Client]:
-        """A client of the selected database, closed at the end."""
+    def client(self, processors: Registry | None = None, *, dry_run: bool = False) -> Iterator[Client]:
+        """A client of the selected database, closed at the end.
+
+        For a dry run, what is said is marked, and where there is no database yet one is lent that is gone at the end.
+        """
         from jobctl.client import Client
 
         with self.store() as store:
-            yield Client(store, processors=processors, require_note=self.setting(settings.REQUIRE_NOTE))
+            note = self.setting(settings.REQUIRE_NOTE)
+            self._mark = "dry run: " if dry_run else ""
+            if store.exists() or not dry_run:
+                yield Client(store, processors=processors, require_note=note)
+                return
+            from jobctl.storage.scratch import scratch_database
+
+            with scratch_database(None) as lent, Client(lent, processors=processors, require_note=note) as client:
+                yield client
+
+    def ends(self) -> None:
+        """Say last what must not be overlooked."""
+        if self._mark:
+            self.say("nothing was changed")
+
+    @contextlib.contextmanager
+    def acting(
+        self, processors: Registry | None = None, *, dry_run: bool
+    ) -> Iterator[tuple[Client, Connection | None]]:
+        """A client to change data with, and for a dry run the one transaction to do it in, rolled back at the end."""
+        with (
+            self.client(processors, dry_run=dry_run) as client,
+            client.dry_run() if dry_run else contextlib.nullcontext() as conn,
+        ):
+            yield client, conn
 
     def registry(self, modules: Sequence[str] | None, others: Sequence[AnyProcessor] | None = None) -> Registry:
         """The processors of these modules, or else of those that the configuration names; maybe none.

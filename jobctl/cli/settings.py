@@ -12,10 +12,26 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from jobctl.cli.values import Duration, Flag, Kind, Modules, Names, OfProgram, OneOf, Paths, Table, Url, Whole, Words
+from jobctl.cli.values import (
+    Age,
+    Ages,
+    Duration,
+    Flag,
+    Kind,
+    Modules,
+    Names,
+    OfProgram,
+    OneOf,
+    Paths,
+    Table,
+    Url,
+    Whole,
+    Words,
+)
 from jobctl.options import CONCURRENCY as CONCURRENCIES
 from jobctl.options import MAX_ATTEMPTS as ATTEMPTS
 from jobctl.options import SHORTEST_BEAT, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
+from jobctl.retention import Retention
 
 if TYPE_CHECKING:
     from jobctl.cli.programs import Program
@@ -98,6 +114,12 @@ REQUIRE_MIDDLEWARE: Setting[Sequence[str]] = Setting(
 )
 LOG_FORMAT: Setting[str] = Setting("worker.log_format", OneOf("human", "json"), "human", option="--log-format")
 
+PRUNE_COMPLETED: Setting[str | None] = Setting("prune.completed", Age(), None, option="--completed")
+PRUNE_CANCELLED: Setting[str | None] = Setting("prune.cancelled", Age(), None, option="--cancelled")
+PRUNE_FAILED: Setting[str | None] = Setting("prune.failed", Age(), None, option="--failed")
+PRUNE_HISTORY: Setting[str | None] = Setting("prune.history", Age(), None, option="--history")
+PRUNE_TYPES: Setting[Mapping[str, Retention]] = Setting("prune.types", Table(Ages()), {})
+
 SETTINGS: tuple[Setting[Any], ...] = (
     DATABASE,
     PROCESSORS,
@@ -116,5 +138,10 @@ SETTINGS: tuple[Setting[Any], ...] = (
     SHUTDOWN_TIMEOUT,
     REQUIRE_MIDDLEWARE,
     LOG_FORMAT,
+    PRUNE_COMPLETED,
+    PRUNE_CANCELLED,
+    PRUNE_FAILED,
+    PRUNE_HISTORY,
+    PRUNE_TYPES,
 )
 """In the order in which ``jobctl config`` lists them."""

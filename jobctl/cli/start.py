@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +14,7 @@ from jobctl.cli import completing, parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso, started_document
 from jobctl.cli.hiding import output_of, without_secrets
-from jobctl.cli.options import After, At, BlockedBy, Json, Processors, Timeout
+from jobctl.cli.options import After, At, BlockedBy, DryRun, Json, Processors, Timeout
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
@@ -94,6 +95,7 @@ def start(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="With --batch: skip lines that cannot be started, and exit 5.")
     ] = False,
+    dry_run: DryRun = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is closed and print its output.")] = False,
     timeout: Timeout = None,
     processors: Processors = None,
@@ -110,9 +112,7 @@ def start(
     key_exclude, key_conflict and key_slot; what it leaves out is as TYPE and the options say. Ids are printed in the
     order of the lines. A thousand lines are started at once, all or none.
     """
-    if timeout is not None and not wait:
-        raise UsageError("--timeout limits --wait: give both")
-    limit = None if timeout is None else parse.duration("--timeout", timeout)
+    limit = _wait_limit(timeout, wait=wait, dry_run=dry_run)
     value = parse.input_argument(input_, set_)
     due = parse.schedule(after, at, run.say)
     number = parse.whole("--priority", priority)
@@ -120,26 +120,26 @@ def start(
     if batch is not None:
         _refuse_with_batch({"--wait": wait, "--id": id_, "--key": key})
         given = {"type": type_name, "input": value, "blocked_by": blocked_by, "priority": number, **due, **keys}
-        with run.client(run.registry(processors)) as client:
+        with run.acting(run.registry(processors), dry_run=dry_run) as (client, conn):
             from jobctl.cli.batch import start_batch
 
             defaults = {name: each for name, each in given.items() if each is not None}
-            start_batch(run, client, batch, defaults, keep_going=keep_going, json=json)
+            start_batch(run, client, batch, defaults, keep_going=keep_going, json=json, conn=conn)
         return
     if keep_going:
         raise UsageError("--keep-going is about the lines of --batch: give both")
     if type_name is None:
         raise UsageError("a chain has a type: give TYPE, or --batch FILE")
     first = NewChain(type_name, value, due["after"], due["at"], blocked_by or (), number, id_, _key(key, keys))
-    with run.client(run.registry(processors)) as client:
-        (chain,) = client.start_many([first])
-        _tell(run, chain, client.get(chain.id).paused if run.talks_to_person else None, awaited=wait)
+    with run.acting(run.registry(processors), dry_run=dry_run) as (client, conn):
+        (chain,) = client.start_many([first], conn=conn)
+        _tell(run, chain, client.get(chain.id, conn=conn).paused if run.talks_to_person else None, awaited=wait)
         if wait:
             run.flush()
             closed = client.wait([chain.id], timeout=limit)[chain.id]
             chain = replace(closed, deduplicated=chain.deduplicated)
     if json:
-        run.json(started_document(chain))
+        run.json(started_document(chain, dry_run=dry_run))
     elif not wait:
         run.out(chain.id)
     if wait:
@@ -169,6 +169,15 @@ def _key(key: str | None, more: Mapping[str, Any]) -> Key | Slot | None:
     if key is None and more:
         raise UsageError("--key-scope, --key-window, --key-exclude and --key-conflict are about a key: give --key too")
     return None if key is None else Key(key, **{name.removeprefix("key_"): each for name, each in more.items()})
+
+
+def _wait_limit(timeout: str | None, *, wait: bool, dry_run: bool) -> timedelta | None:
+    """How long to wait."""
+    if timeout is not None and not wait:
+        raise UsageError("--timeout limits --wait: give both")
+    if dry_run and wait:
+        raise UsageError("--dry-run starts nothing that could be waited for: leave out --wait")
+    return None if timeout is None else parse.duration("--timeout", timeout)
 
 
 def _state(chain: Chain) -> str:

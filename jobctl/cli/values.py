@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from jobctl.cli import parse
 from jobctl.codecs import parse_json
 from jobctl.errors import InvalidDataError, UsageError
+from jobctl.retention import NEVER, STATUSES, Retention
 from jobctl.sensitive import check_paths
 
 if TYPE_CHECKING:
@@ -142,6 +143,38 @@ class Duration(Kind[timedelta]):
 
     def shown(self, value: timedelta) -> str:
         return f"{value.total_seconds():.12g}s"
+
+
+class Age(Words):
+    """How long something is kept: a length of time as it is written, or ``never``."""
+
+    def __init__(self) -> None:
+        super().__init__("an age such as 30d, or never,")
+
+    def of_text(self, source: str, text: Text) -> str:
+        age = super().of_text(source, text)
+        if age != NEVER:
+            parse.duration(source, age)
+        return age
+
+
+class Ages(Kind[Retention]):
+    """How long chains are kept, by the status in which they ended."""
+
+    def of_text(self, source: str, text: Text) -> Retention:
+        raise UsageError(f"{source} is no single value")
+
+    def of_toml(self, source: str, value: Any, folder: Path) -> Retention:
+        if not isinstance(value, dict):
+            raise UsageError(f"{source} must be a table: an age for {', '.join(STATUSES)}")
+        ages = {
+            parse.one_of(source, status, STATUSES): Age().of_toml(f"{source}: '{status}'", age, folder)
+            for status, age in value.items()
+        }
+        return Retention(**ages)
+
+    def shown(self, value: Retention) -> dict[str, str]:
+        return {status: str(age) for status in STATUSES if (age := getattr(value, status)) is not None}
 
 
 class Names(Kind[Sequence[str]]):

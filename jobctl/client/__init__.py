@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ from jobctl.client.by_hand import HandCalls
 from jobctl.client.counting import CountingCalls
 from jobctl.client.diagnosing import DiagnosingCalls
 from jobctl.client.history import HistoryCalls
+from jobctl.client.housekeeping import HousekeepingCalls
 from jobctl.client.looking import LookingCalls
 from jobctl.client.operating import OperatingCalls
 from jobctl.client.revealing import RevealingCalls
@@ -23,7 +25,15 @@ from jobctl.storage.store import Store
 
 
 class Client(
-    StartingCalls, HandCalls, OperatingCalls, LookingCalls, RevealingCalls, HistoryCalls, CountingCalls, DiagnosingCalls
+    StartingCalls,
+    HandCalls,
+    OperatingCalls,
+    LookingCalls,
+    RevealingCalls,
+    HistoryCalls,
+    CountingCalls,
+    DiagnosingCalls,
+    HousekeepingCalls,
 ):
     """A database of job chains.
 
@@ -57,6 +67,25 @@ class Client(
         )
         if self.store.dialect == "sqlite":
             self._ready()  # now, and not while the caller's own transaction holds the file
+
+    @contextmanager
+    def dry_run(self) -> Iterator[Connection]:
+        """A transaction in which calls do all that they do, and of which nothing is kept: it is rolled back at the end.
+
+        Nobody is told of anything, and what ``after_commit`` was given is not called. Until the end it locks what it
+        changed, as any transaction does: on SQLite the whole file.
+
+        Example:
+            ::
+
+                with client.dry_run() as conn:
+                    print(len(client.delete(ids, cascade=True, conn=conn)), "chains would be deleted")
+        """
+        with self._ready().transaction() as conn:
+            try:
+                yield conn
+            finally:
+                conn.rollback()
 
     def close(self) -> None:
         """Close its connections."""

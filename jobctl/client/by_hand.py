@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl import deleting, moving
+from jobctl.asking import ListFilter
 from jobctl.claiming import OneJob
 from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
@@ -17,6 +18,7 @@ from jobctl.ids import require_id
 from jobctl.inside import Inside
 from jobctl.model import Job, Schedule
 from jobctl.processors import AnyProcessor, type_name_of
+from jobctl.selecting import still
 from jobctl.settling import Current
 from jobctl.storage import reading
 from jobctl.storage.records import JobRow
@@ -105,6 +107,7 @@ class HandCalls(Connected):
         self,
         ids: Iterable[str],
         *,
+        within: ListFilter | None = None,
         actor: str | None = None,
         note: str | None = None,
         conn: Connection | None = None,
@@ -113,6 +116,8 @@ class HandCalls(Connected):
 
         Args:
             ids: Chains, or jobs that must still be their chains' current ones.
+            within: The ids are of chains, and those that this filter does not match any more are passed over: what
+                ``select`` found may have moved on meanwhile.
             actor: Who, for the history; user@host unless given.
             note: Why, for the history.
             conn: The caller's transaction.
@@ -127,7 +132,7 @@ class HandCalls(Connected):
         """
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
-            return moving.trigger(store, on, ids, hand)
+            return moving.trigger(store, on, still(store, on, ids, within), hand)
 
     def reschedule(
         self,
@@ -136,6 +141,7 @@ class HandCalls(Connected):
         after: timedelta | str | None = None,
         at: datetime | None = None,
         priority: int | None = None,
+        within: ListFilter | None = None,
         actor: str | None = None,
         note: str | None = None,
         conn: Connection | None = None,
@@ -144,13 +150,15 @@ class HandCalls(Connected):
         schedule = None if after is None and at is None else Schedule.of(after, at)
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
-            return moving.reschedule(store, on, ids, schedule, priority, hand)
+            return moving.reschedule(store, on, still(store, on, ids, within), schedule, priority, hand)
 
     def delete(
         self,
         chain_ids: Iterable[str],
         *,
         cascade: bool = False,
+        keep_awaited: bool = False,
+        within: ListFilter | None = None,
         actor: str | None = None,
         note: str | None = None,
         conn: Connection | None = None,
@@ -160,6 +168,8 @@ class HandCalls(Connected):
         Args:
             chain_ids: The chains. Of several, those that do not exist are passed over.
             cascade: With all chains that they wait or waited for, and that those do.
+            keep_awaited: Pass over what an open chain waits for, unless that is deleted too, instead of refusing.
+            within: Pass over those that this filter does not match any more, and missing ones.
             actor: Who, for the history, which stays.
             note: Why, for the history.
             conn: The caller's transaction.
@@ -173,4 +183,5 @@ class HandCalls(Connected):
         """
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
-            return deleting.delete(store, on, chain_ids, hand, cascade=cascade)
+            wanted = still(store, on, chain_ids, within)
+            return deleting.delete(store, on, wanted, hand, cascade=cascade, keep_awaited=keep_awaited)

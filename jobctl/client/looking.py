@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -13,9 +13,10 @@ from jobctl.asking import ListFilter, Page
 from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
 from jobctl.finding import of_type, one
-from jobctl.ids import require_id
+from jobctl.ids import require_id, unique_ids
 from jobctl.model import Chain, ChainDetail, Job, Schedule
 from jobctl.processors import AnyProcessor
+from jobctl.selecting import walk
 from jobctl.storage import history, reading
 from jobctl.storage.decoding import chain_of, detail_of, job_of
 from jobctl.waiting import wait_for
@@ -77,6 +78,33 @@ class LookingCalls(Connected):
         with self._ready().on(conn, read_only=True) as on:
             rows, cursor = reading.list_chains(on, _checked(wanted))
         return Page(tuple(chain_of(row) for row in rows), cursor)
+
+    def select(self, wanted: ListFilter, *, limit: int | None = None, conn: Connection | None = None) -> Iterator[str]:
+        """The ids of all chains that a list would show, however many: to act on them in ``jobctl.ids.batches``.
+
+        They are read some thousands at a time, each time in a transaction of its own unless ``conn`` is given. An
+        act's ``within`` passes over those that do not match any more when their turn comes.
+
+        Args:
+            wanted: Which chains, and in which order; its page is not looked at.
+            limit: At most so many.
+            conn: The caller's transaction.
+
+        Example:
+            ::
+
+                later = ListFilter(type_name="resize", statuses=(Status.SCHEDULED,))
+                for batch in batches(client.select(later)):
+                    client.trigger(batch, within=later)
+        """
+        return walk(self._ready(), conn, _checked(wanted), limit)
+
+    def matching(self, chain_ids: Iterable[str], wanted: ListFilter, *, conn: Connection | None = None) -> list[str]:
+        """Those of these chains that a list would show, in the order given."""
+        ids = unique_ids(chain_ids)
+        with self._ready().on(conn, read_only=True) as on:
+            found = reading.chains_that(on, ids, _checked(wanted))
+        return [each for each in ids if each in found]
 
     def list_jobs(self, wanted: ListFilter = EVERYTHING, *, conn: Connection | None = None) -> Page[Job[Any]]:
         """A page of jobs, by the time they were created."""

@@ -9,9 +9,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl import cancelling, moving, pausing, restarting
+from jobctl.asking import ListFilter
 from jobctl.client.connected import Connected
 from jobctl.model import Chain, Job, Pause, Schedule
 from jobctl.restarting import CARRIED
+from jobctl.selecting import still
 
 
 class OperatingCalls(Connected):
@@ -21,6 +23,7 @@ class OperatingCalls(Connected):
         self,
         ids: Iterable[str],
         *,
+        within: ListFilter | None = None,
         actor: str | None = None,
         note: str | None = None,
         conn: Connection | None = None,
@@ -29,6 +32,7 @@ class OperatingCalls(Connected):
 
         Args:
             ids: Chains, or jobs that must still be their chains' current ones.
+            within: The ids are of chains, and those that this filter does not match any more are passed over.
             actor: Who, for the history; user@host unless given.
             note: Why, for the history.
             conn: The caller's transaction.
@@ -43,7 +47,7 @@ class OperatingCalls(Connected):
         """
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
-            return moving.retry(store, on, ids, hand)
+            return moving.retry(store, on, still(store, on, ids, within), hand)
 
     def cancel(
         self,
@@ -51,6 +55,8 @@ class OperatingCalls(Connected):
         *,
         reason: str | None = None,
         cascade: bool = False,
+        keep_awaited: bool = False,
+        within: ListFilter | None = None,
         actor: str | None = None,
         note: str | None = None,
         conn: Connection | None = None,
@@ -61,6 +67,8 @@ class OperatingCalls(Connected):
             ids: Chains, or jobs that must still be their chains' current ones.
             reason: Why the work is not wanted any more; the note too, unless that is given.
             cascade: With all open chains that wait for them, and that wait for those.
+            keep_awaited: Pass over what an open chain waits for, unless that is cancelled too, instead of refusing.
+            within: The ids are of chains, and those that this filter does not match any more are passed over.
             actor: Who, for the history; user@host unless given.
             note: Why, for the history.
             conn: The caller's transaction.
@@ -75,7 +83,8 @@ class OperatingCalls(Connected):
         """
         hand = self._hand(actor, reason if note is None else note)
         with self._writing(conn) as (store, on):
-            return cancelling.cancel(store, on, ids, reason, hand, cascade=cascade)
+            wanted = still(store, on, ids, within)
+            return cancelling.cancel(store, on, wanted, reason, hand, cascade=cascade, keep_awaited=keep_awaited)
 
     def restart(
         self,

@@ -19,8 +19,11 @@ from jobctl.storage import queries
 from jobctl.storage import statements as sql
 from jobctl.storage.parameters import id_rows
 from jobctl.storage.records import ChainRow, JobRow
-from jobctl.storage.spelling import now
+from jobctl.storage.spelling import among, now, unindexed
 from jobctl.storage.tables import blocker, current, job, settled
+
+Place = tuple[datetime, str]
+"""A chain's or job's place in the order of a list: when it was made, and its id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,19 +102,46 @@ def detail(conn: Connection, chain_id: str) -> Detail | None:
 
 def list_chains(conn: Connection, wanted: ListFilter) -> tuple[list[ChainRow], str | None]:
     """A page of chains by the time they were started, and the cursor of the next."""
-    statement = queries.CHAINS
+    statement = _chains_that(wanted, queries.CHAINS)
+    if wanted.cursor is not None:
+        statement = _beyond(statement, queries.root, _read_cursor(wanted), wanted)
+    found = [ChainRow(*row) for row in conn.execute(_page(statement, queries.root, wanted, wanted.limit + 1))]
+    return found[: wanted.limit], _cursor(found, wanted)
+
+
+def walk_chains(conn: Connection, wanted: ListFilter, after: Place | None, limit: int) -> list[Place]:
+    """Where the next chains lie in the order of a list: when they were started, and their ids."""
+    statement = _chains_that(wanted, queries.CHAINS.with_only_columns(queries.root.c.created_at, queries.root.c.id))
+    if after is not None:
+        statement = _beyond(statement, queries.root, after, wanted)
+    return [(row[0], row[1]) for row in conn.execute(_page(statement, queries.root, wanted, limit))]
+
+
+def chains_that(conn: Connection, chain_ids: Iterable[str], wanted: ListFilter) -> set[str]:
+    """Those of these chains that a list would show."""
+    root = queries.root.c
+    by_id = queries.CHAINS.with_only_columns(root.id).where(among(root.id, sql.IDS.c.id))
+    statement = _chains_that(wanted, by_id, unindexed(root.type_name), unindexed(root.created_at))
+    return {id_ for (id_,) in conn.execute(statement, {"ids": id_rows(chain_ids)})}
+
+
+def _chains_that(
+    wanted: ListFilter,
+    statement: Select[Any],
+    type_name: ColumnElement[str] = queries.root.c.type_name,
+    created_at: ColumnElement[datetime] = queries.root.c.created_at,
+) -> Select[Any]:
+    """The chains of a list, by what is asked for."""
     if wanted.chain_id is not None:
         statement = statement.where(queries.root.c.id == wanted.chain_id)
     if wanted.job_id is not None:
         chain_id = select(job.c.chain_id).where(job.c.id == wanted.job_id).scalar_subquery()
         statement = statement.where(queries.root.c.id == chain_id)
     if wanted.chain_type is not None:
-        statement = statement.where(queries.root.c.type_name == wanted.chain_type)
+        statement = statement.where(type_name == wanted.chain_type)
     if wanted.roots_only:
         statement = statement.where(~exists().where(blocker.c.chain_id == queries.root.c.id))
-    statement = _narrow(statement, wanted, queries.root)
-    found = [ChainRow(*row) for row in conn.execute(statement)]
-    return found[: wanted.limit], _cursor(found, wanted)
+    return _narrow(statement, wanted, type_name, created_at)
 
 
 def list_jobs(conn: Connection, wanted: ListFilter) -> tuple[list[JobRow], str | None]:
@@ -125,31 +155,42 @@ def list_jobs(conn: Connection, wanted: ListFilter) -> tuple[list[JobRow], str |
         statement = statement.where(job.c.chain_type == wanted.chain_type)
     if wanted.roots_only:
         statement = statement.where(~exists().where(blocker.c.chain_id == job.c.chain_id))
-    statement = _narrow(statement, wanted, job)
-    found = [JobRow(*row) for row in conn.execute(statement)]
+    statement = _narrow(statement, wanted, job.c.type_name, job.c.created_at)
+    if wanted.cursor is not None:
+        statement = _beyond(statement, job, _read_cursor(wanted), wanted)
+    found = [JobRow(*row) for row in conn.execute(_page(statement, job, wanted, wanted.limit + 1))]
     return found[: wanted.limit], _cursor(found, wanted)
 
 
-def _narrow(statement: Select[Any], wanted: ListFilter, first: Any) -> Select[Any]:
-    """Filter and order by the first job's type and time, and by the current job's status."""
-    created: Column[datetime] = first.c.created_at
-    position = tuple_(created, first.c.id)
+def _narrow(
+    statement: Select[Any], wanted: ListFilter, type_name: ColumnElement[str], created: ColumnElement[datetime]
+) -> Select[Any]:
+    """Filter by the first job's type and time, and by the current job's status."""
     if wanted.type_name is not None:
-        statement = statement.where(first.c.type_name == wanted.type_name)
+        statement = statement.where(type_name == wanted.type_name)
     if wanted.since is not None:
         statement = statement.where(created >= wanted.since)
     if wanted.until is not None:
         statement = statement.where(created < wanted.until)
     if wanted.statuses:
         statement = statement.where(or_(*(_has_status(status) for status in wanted.statuses)))
-    if wanted.cursor is not None:
-        after = tuple_(*_read_cursor(wanted), types=[created.type, first.c.id.type])
-        statement = statement.where(position < after if wanted.newest_first else position > after)
+    return statement
+
+
+def _beyond(statement: Select[Any], first: Any, place: Place, wanted: ListFilter) -> Select[Any]:
+    """Only what follows a place in the order of a list."""
+    created: Column[datetime] = first.c.created_at
+    position, after = tuple_(created, first.c.id), tuple_(*place, types=[created.type, first.c.id.type])
+    return statement.where(position < after if wanted.newest_first else position > after)
+
+
+def _page(statement: Select[Any], first: Any, wanted: ListFilter, rows: int) -> Select[Any]:
+    """So many rows, in the order of a list."""
+    created: Column[datetime] = first.c.created_at
     order = (created.desc(), first.c.id.desc()) if wanted.newest_first else (created, first.c.id)
-    page: ColumnElement[int] = literal_column(
-        str(wanted.limit + 1)
-    )  # a plan that does not know how few rows are wanted would read them all
-    return statement.order_by(*order).limit(page)
+    # said in the text: a plan that does not know how few rows are wanted would read them all
+    number: ColumnElement[int] = literal_column(str(rows))
+    return statement.order_by(*order).limit(number)
 
 
 def _has_status(status: Status) -> ColumnElement[bool]:
@@ -175,7 +216,7 @@ def _cursor(found: list[Any], wanted: ListFilter) -> str | None:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _read_cursor(wanted: ListFilter) -> tuple[datetime, str]:
+def _read_cursor(wanted: ListFilter) -> Place:
     text = wanted.cursor or ""
     try:
         order, created, id_ = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))

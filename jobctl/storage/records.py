@@ -136,7 +136,7 @@ class Continue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewAct:
-    """Something done by hand, for the history; details are JSON text."""
+    """Something done by hand, to a chain or to many, for the history; details are JSON text."""
 
     chain_id: str | None
     job_id: str | None

@@ -273,6 +273,26 @@ def matching(column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnEle
     return and_(column == value, _Reached(column, select(value).correlate(None).scalar_subquery()))
 
 
+class unindexed(FunctionElement[Any]):  # noqa: N801 - as above
+    """A column's value, of which no index is used: SQLite would rather go by a type than by a few ids."""
+
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        super().__init__(column)
+        self.type = column.type
+
+
+@compiles(unindexed, "postgresql")
+def _unindexed_postgresql(element: unindexed, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(unindexed, "sqlite")
+def _unindexed_sqlite(element: unindexed, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"+{compiler.process(element.clauses, **kw)}"
+
+
 class _Rows(FunctionElement[Any]):
     """A table made of one JSON parameter: an array of objects. Arguments: the parameter, then names and types."""
 

@@ -193,12 +193,14 @@ def test_no_such_profile(profiles: Path, here: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("profiles")
 def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch):
     """A setting's variable goes over the profile; what says what the profile is, has none."""
+    own = {"worker.log_format": "json", "prune.types": '{"a": {"completed": "1d"}}'}
+    own |= {f"prune.{each}": "never" for each in ("completed", "cancelled", "failed", "history")}
     values = {"int": "3", "timedelta": "3s", "dict": '{"a": ["b"]}', "tuple": "a,b"}
     for each in settings.SETTINGS:
         if each.variable is None:
             assert each.of_profile
             continue
-        text = "json" if each is settings.LOG_FORMAT else values.get(type(each.default).__name__, "x")
+        text = own.get(each.key, values.get(type(each.default).__name__, "x"))
         monkeypatch.setenv(each.variable, text)
         found = read_configuration(None, "prod").find(each)
         assert found.source == Source("environment", each.variable)
@@ -275,6 +277,13 @@ def test_who_changes_what():
         "reschedule",
         "delete",
         "migrate",
+        "pause",
+        "prune",
+        "cancel",
+        "restart",
+        "resume",
+        "retry",
+        "vacuum",
     }
 
 

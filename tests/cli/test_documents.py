@@ -92,10 +92,10 @@ def test_operating(call: Callable[..., Result], contract: dict):
     chain = call("start", "a").out.strip()
     for words in (["pause", chain, "--type", "a", "--all"], ["paused"], ["resume", chain, "--type", "a", "--all"]):
         document = call(*words, "--json").json
-        assert list(document) == (contract["List"][0] if words == ["paused"] else ["items"])
+        assert list(document) == (contract["List"][0] if words == ["paused"] else ["items", "dry_run"])
         assert len(document["items"]) == 3
         assert all(list(each) == contract["Pause"][0] for each in document["items"])
-    assert list(call("restart", chain, "--json").json) == contract["Chain"][0]
+    assert list(call("restart", chain, "--json").json) == contract["Chain"][0] + contract["Settled chain"][0]
     document = call("cancel", chain, "--json").json
     assert [list(each) for each in document["items"]] == [contract["Chain"][0]]
     page = call("history", "--json").json
@@ -109,7 +109,8 @@ def test_start_complete_wait_migrate(call: Callable[..., Result], contract: dict
     assert list(started) == contract["Chain"][0] + contract["Started chain"][0]
     assert started["deduplicated"] is False
     completed = call("complete", started["id"], "--output", "[1]", "--json").json
-    assert list(completed) == contract["Chain"][0]
+    assert list(completed) == contract["Chain"][0] + contract["Settled chain"][0]
+    assert completed.pop("dry_run") is False
     assert (completed["status"], completed["output"]) == ("completed", [1])
     waited = call("wait", started["id"], "--json").json
     assert list(waited) == ["items"]
@@ -187,6 +188,24 @@ def test_types_and_doctor(call: Callable[..., Result], contract: dict):
     assert list(health) == contract["Health"][0]
     assert list(health["findings"][0]) == contract["Finding"][0]
     assert health["ok"] is False
+
+
+def test_moved_deleted(call: Callable[..., Result], contract: dict):
+    """The documents of acts on many have exactly the fields that are written down."""
+    chain = call("start", "a").out.strip()
+    for command in (["trigger"], ["reschedule", "--after", "1h"]):
+        moved = call(*command, chain, "--json").json
+        assert list(moved) == contract["Moved"][0]
+        assert list(moved["items"][0]) == contract["Job"][0]
+    assert list(call("delete", chain, "--json").json) == contract["Deleted"][0]
+
+
+def test_pruned_vacuumed(call: Callable[..., Result], contract: dict):
+    """The documents of prune and vacuum have exactly the fields that are written down."""
+    assert list(call("prune", "--completed", "1d", "--json").json) == contract["Pruned"][0]
+    document = call("vacuum", "--json").json
+    assert list(document) == contract["Vacuumed"][0]
+    assert list(document["parts"][0]) == ["name", "before", "after"]
 
 
 def test_failure(call: Callable[..., Result], contract: dict):

@@ -68,4 +68,4 @@ def test_delete_what_is_awaited(call: Callable[..., Result], later: str):
     assert (refused.code, refused.out) == (4, "")
     assert waiting in refused.err
     both = call("delete", waiting, "--cascade", "--json")
-    assert both.json == {"deleted": [waiting, later]}
+    assert both.json["deleted"] == [waiting, later]

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement
 from working import completed, continued, held, with_outcome
 
-from jobctl import Client, ListFilter, Status
+from jobctl import Client, ListFilter, Retention, RetentionPolicy, Status
 from jobctl.claiming import OneJob
 from jobctl.ids import new_id
 from jobctl.reasons import Reason
@@ -305,6 +305,24 @@ def claim_this(store):
     undone(store, work)
 
 
+def act_within(store):
+    client = Client(store)
+    wanted = ListFilter(type_name="type-2", statuses=(Status.SCHEDULED, Status.READY), newest_first=False)
+
+    def work(conn):
+        ids = list(client.select(wanted, limit=40, conn=conn))
+        assert len(client.trigger(ids, within=wanted, conn=conn)) == 40
+        assert client.delete(ids, within=ListFilter(), keep_awaited=True, conn=conn)
+
+    undone(store, work)
+
+
+def prune(store):
+    policy = RetentionPolicy(Retention(completed="1s", cancelled="1s", failed="1ms"), history="1s")
+    done = Client(store).prune(policy, only=["type-1"], limit=10, dry_run=True)
+    assert done.chains == 10
+
+
 SINCE = datetime.now(UTC) - timedelta(minutes=3)
 
 CALLS = {
@@ -321,6 +339,7 @@ CALLS = {
     "settle-by-hand": settle_by_hand,
     "diagnose": diagnose,
     "explain-blocked": explain_blocked,
+    "act-within": act_within,
     "chains": list_call("chains"),
     "chains-oldest": list_call("chains", newest_first=False),
     "chains-type": list_call("chains", type_name="type-2"),
@@ -356,6 +375,18 @@ def test_postgres_looks_at_few_rows(postgres_backlog, call):
         plan = postgres_plan(url, each)
         scans = [node for node in plan if node.table in LARGE and node.kind in {"Seq Scan", "Sample Scan"}]
         assert not scans, each.text
+        assert sum(node.rows for node in plan if node.table in LARGE) <= FEW, (each.text, plan)
+        assert all(node.rows <= FEW for node in plan if "Sort" in node.kind), (each.text, plan)
+
+
+def test_postgres_prunes_by_index(postgres_backlog):
+    """However much there is, each statement of pruning looks at a page of an index, and at what it is to delete."""
+    url, store = postgres_backlog
+    for each in statements_of(store, lambda: prune(store)):
+        plan = postgres_plan(url, each)
+        assert not [node for node in plan if node.table in LARGE and node.kind in {"Seq Scan", "Sample Scan"}], (
+            each.text
+        )
         assert sum(node.rows for node in plan if node.table in LARGE) <= FEW, (each.text, plan)
         assert all(node.rows <= FEW for node in plan if "Sort" in node.kind), (each.text, plan)
 
@@ -396,6 +427,15 @@ def test_sqlite_scans_nothing(sqlite_backlog, call):
                 assert by_time, (line, each.text)
                 assert "INDEX jobctl_job_created" in line, (line, each.text)
             if "ORDER BY" in each.text and "LIMIT" in each.text and not sorts:
+                assert "TEMP B-TREE" not in line, (line, each.text)
+
+
+def test_sqlite_prunes_by_index(sqlite_backlog):
+    """The same on SQLite, where no statement goes through a table, or sorts more than a page."""
+    for each in statements_of(sqlite_backlog, lambda: prune(sqlite_backlog)):
+        for line in sqlite_plan(sqlite_backlog, each):
+            assert not (line.startswith("SCAN") and line.split()[1] in TABLES), (line, each.text)
+            if "LIMIT" in each.text and "walked" not in each.text:  # where the page that was read is sorted
                 assert "TEMP B-TREE" not in line, (line, each.text)
 
 
