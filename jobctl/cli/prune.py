@@ -17,11 +17,12 @@ from jobctl.cli.documents import detail_document
 from jobctl.cli.options import Actor, Confirm, DryRun, FailEmpty, Json, Note, Yes
 from jobctl.cli.production import confirm_production
 from jobctl.cli.progress import Stop, progress
-from jobctl.cli.render import Column, span, write_list
+from jobctl.cli.render import Column, write_list
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
 from jobctl.model import ChainDetail
 from jobctl.retention import STATUSES, Retention, RetentionPolicy
+from jobctl.wording import span
 
 AGES = {
     "completed": settings.PRUNE_COMPLETED,
