@@ -1,7 +1,6 @@
 """Durable job chains in your own database.
 
-What a processor module needs is imported at once; what opens a database only when it is asked for, so that
-a command that does not touch one starts quickly.
+Names are imported when they are asked for: a command starts quickly, whatever of it all it needs.
 """
 
 from __future__ import annotations
@@ -9,17 +8,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jobctl.asking import Key, ListFilter, NewChain, Page, Slot
-from jobctl.errors import JobctlError
-from jobctl.middleware import Middleware, middleware
-from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
-from jobctl.processors import Continuation, Defaults, Processor, Takes, continue_with, fail, processor, reschedule
-from jobctl.retention import Retention, RetentionPolicy
-
 if TYPE_CHECKING:
+    from jobctl.asking import Key, ListFilter, NewChain, Page, Slot
     from jobctl.attempt import Attempt
     from jobctl.client import Client
+    from jobctl.errors import JobctlError
+    from jobctl.middleware import Middleware, middleware
+    from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
     from jobctl.options import WorkerOptions
+    from jobctl.processors import Continuation, Defaults, Processor, Takes, continue_with, fail, processor, reschedule
+    from jobctl.retention import Retention, RetentionPolicy
     from jobctl.worker import Worker
 
 __version__ = "0.1.0"
@@ -56,14 +54,30 @@ __all__ = [
 ]
 
 _LATER = {
-    "Attempt": "jobctl.attempt",
-    "Client": "jobctl.client",
-    "Worker": "jobctl.worker",
-    "WorkerOptions": "jobctl.options",
+    "jobctl.asking": ("Key", "ListFilter", "NewChain", "Page", "Slot"),
+    "jobctl.attempt": ("Attempt",),
+    "jobctl.client": ("Client",),
+    "jobctl.errors": ("JobctlError",),
+    "jobctl.middleware": ("Middleware", "middleware"),
+    "jobctl.model": ("Backoff", "Chain", "ChainDetail", "Job", "LostReason", "Status"),
+    "jobctl.options": ("WorkerOptions",),
+    "jobctl.processors": (
+        "Continuation",
+        "Defaults",
+        "Processor",
+        "Takes",
+        "continue_with",
+        "fail",
+        "processor",
+        "reschedule",
+    ),
+    "jobctl.retention": ("Retention", "RetentionPolicy"),
+    "jobctl.worker": ("Worker",),
 }
+_MODULES = {name: module for module, names in _LATER.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'jobctl' has no attribute '{name}'")

@@ -17,6 +17,11 @@ from typing import Any, Generic, Self, TypeVar
 
 import psycopg
 
+from jobctl.cli.index import INDEX
+
+COMMANDS = tuple(each.load() for each in INDEX)
+"""The commands, in the order of the help."""
+
 T = TypeVar("T")
 
 PATIENCE = 20.0

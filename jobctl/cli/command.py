@@ -6,15 +6,17 @@ import functools
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Concatenate, ParamSpec, get_type_hints
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, get_type_hints
 
 import typer
+from typer.main import get_command_from_info
 
 from jobctl.cli import options
-from jobctl.cli.hiding import hide
 from jobctl.cli.layout import QuickCommand
 from jobctl.cli.options import Common
-from jobctl.cli.run import Run
+
+if TYPE_CHECKING:
+    from jobctl.cli.run import Run
 
 P = ParamSpec("P")
 
@@ -34,7 +36,7 @@ class ReaderGoneError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, to be added to an application.
+    """A command.
 
     Attributes:
         name: Its name.
@@ -50,10 +52,13 @@ class Command:
     function: Callable[..., None]
     changes: bool
 
-    def add_to(self, app: typer.Typer) -> None:
-        """Add it."""
+    def built(self) -> Any:
+        """What typer makes of it."""
+        app = typer.Typer()
         epilog = "\n".join(f"{line}\t{what}" for line, what in self.examples)
-        app.command(self.name, cls=QuickCommand, rich_help_panel=self.section, epilog=epilog)(self.function)
+        app.command(self.name, cls=QuickCommand, epilog=epilog)(self.function)
+        (info,) = app.registered_commands
+        return get_command_from_info(info, pretty_exceptions_short=True, rich_markup_mode=None)
 
 
 def command(
@@ -70,6 +75,9 @@ def command(
 
     def decorate(function: Callable[Concatenate[Run, P], None]) -> Command:
         def with_run(context: typer.Context, given: Common, **values: Any) -> None:
+            from jobctl.cli.hiding import hide  # a help needs neither
+            from jobctl.cli.run import Run
+
             json = bool(values.get("json") or values.get("jsonl"))
             run = Run(given.over(context.obj or Common()), changes=changes, json=json)
             hide(lambda: run.sensitive)

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from jobctl.model import Status
-
 Item = TypeVar("Item")
 
 Offer = str | tuple[str, str]
@@ -53,6 +51,8 @@ def types(ctx: Any, incomplete: str) -> Iterable[Offer]:
 
 def statuses(incomplete: str) -> Iterable[Offer]:
     """The statuses; of several with commas, the last one is completed."""
+    from jobctl.model import Status
+
     before, comma, last = incomplete.rpartition(",")
     return [f"{before}{comma}{each.value}" for each in Status if each.value.startswith(last)]
 

@@ -9,10 +9,8 @@ import typer
 from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.completing import words
+from jobctl.cli.index import COMPLETE_VARIABLE
 from jobctl.cli.run import Run
-
-COMPLETE_VARIABLE = "_JOBCTL_COMPLETE"
-"""Set by a shell that asks what to complete; the line that is typed comes in variables too."""
 
 SHELLS = ("bash", "zsh", "fish")
 

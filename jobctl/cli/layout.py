@@ -6,6 +6,8 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from jobctl.cli.index import BY_NAME, INDEX
+
 
 class QuickCommand(TyperCommand):
     """A command whose help lists its own options first, and its examples last."""
@@ -35,9 +37,18 @@ class QuickGroup(TyperGroup):
         """All arguments and options."""
         return _coerced_without_pydantic(super().get_params(ctx))
 
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = dict(BY_NAME)  # type: ignore[arg-type]  # only their names are asked for
+
     def list_commands(self, ctx: Any) -> list[str]:
-        """In the order in which they were added."""
-        return list(self.commands)
+        """In the order of the help."""
+        return list(BY_NAME)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A command, imported now; None: there is none."""
+        listed = BY_NAME.get(cmd_name)
+        return None if listed is None else listed.load().built()
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """The commands, then the options."""
@@ -47,12 +58,9 @@ class QuickGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The commands, by section."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        width = formatter.width - 6 - max(map(len, self.commands), default=0)
-        for name, each in self.commands.items():
-            heading = getattr(each, "rich_help_panel", None)
-            row = (name, each.get_short_help_str(width))
-            sections.setdefault(heading if isinstance(heading, str) else "Commands", []).append(row)
-        longest = max(map(len, self.commands), default=0)
+        longest = max(map(len, BY_NAME))
+        for each in INDEX:
+            sections.setdefault(each.section, []).append((each.name, each.summary))
         for heading, rows in sections.items():
             with formatter.section(heading):
                 formatter.write_dl([(name.ljust(longest), what) for name, what in rows])

@@ -18,70 +18,12 @@ import typer
 from typer.exceptions import TyperException
 
 from jobctl import __version__
-from jobctl.cli import (
-    complete,
-    completion,
-    configured,
-    demo,
-    doctor,
-    edit,
-    history,
-    listing,
-    operate,
-    pause,
-    prune,
-    schema,
-    show,
-    single,
-    start,
-    stats,
-    top,
-    types,
-    wait,
-    why,
-    worker,
-    workers,
-)
-from jobctl.cli.command import Command, ReaderGoneError, with_common
+from jobctl.cli.command import ReaderGoneError, with_common
+from jobctl.cli.index import COMPLETE_VARIABLE
 from jobctl.cli.layout import QuickGroup
 from jobctl.cli.options import Common
 from jobctl.errors import JobctlError, UsageError
 from jobctl.passwords import without_password
-
-COMMANDS: tuple[Command, ...] = (
-    start.start,
-    worker.worker,
-    single.run,
-    complete.complete,
-    edit.trigger,
-    edit.reschedule,
-    operate.retry,
-    operate.cancel,
-    operate.restart,
-    pause.pause,
-    pause.resume,
-    edit.delete,
-    listing.list_,
-    listing.jobs,
-    show.show,
-    history.history,
-    pause.paused,
-    wait.wait,
-    stats.stats,
-    top.top,
-    why.why,
-    workers.workers,
-    types.types,
-    doctor.doctor,
-    schema.migrate,
-    schema.schema,
-    prune.prune,
-    prune.vacuum,
-    configured.config,
-    completion.completion,
-    demo.demo,
-)
-"""In the order in which the help lists them."""
 
 _EXAMPLES = """\
 id=$(jobctl start await-approval --input '{"requestId": "123"}' --after 2h)
@@ -119,7 +61,7 @@ def _remember(context: typer.Context, given: Common, version: bool) -> None:
 
 
 def application() -> typer.Typer:
-    """The application with all its commands."""
+    """The application; each of its commands is imported when it is called."""
     app = typer.Typer(
         cls=QuickGroup,
         rich_markup_mode=None,  # plain help: quick, and as readable in a pipe
@@ -129,8 +71,6 @@ def application() -> typer.Typer:
         epilog=_EXAMPLES,
     )
     app.callback()(with_common(_remember, like=_with_callback))
-    for each in COMMANDS:
-        each.add_to(app)
     return app
 
 
@@ -171,7 +111,7 @@ def _refuse_bytes(arguments: Sequence[str]) -> None:
 
 def _call(arguments: Sequence[str]) -> Any:
     command = typer.main.get_command(application())
-    if arguments or completion.COMPLETE_VARIABLE in os.environ:
+    if arguments or COMPLETE_VARIABLE in os.environ:
         return command.main(args=list(arguments), prog_name="jobctl", standalone_mode=False)
     with contextlib.redirect_stdout(sys.stderr):  # nothing was asked: the help is no answer
         command.main(args=["--help"], prog_name="jobctl", standalone_mode=False)

@@ -9,20 +9,10 @@ import typer
 
 from jobctl.cli.command import command
 from jobctl.cli.documents import job_document
-from jobctl.cli.options import (
-    Actor,
-    Exec,
-    ExecMaxOutput,
-    ExecShell,
-    ExecTimeout,
-    Json,
-    LogFormat,
-    Note,
-    OnFailed,
-    Processors,
-)
+from jobctl.cli.options import Actor, Json, Note, Processors
 from jobctl.cli.render import last_line
 from jobctl.cli.run import Run
+from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, OnFailed
 from jobctl.errors import AttemptLostError, TryAgainError, UnsuccessfulError, UsageError
 from jobctl.events import Event, Told
 

@@ -8,8 +8,9 @@ import typer
 
 from jobctl.cli import completing, parse, settings
 from jobctl.cli.command import command
-from jobctl.cli.options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, OnFailed, Processors
+from jobctl.cli.options import Processors
 from jobctl.cli.run import Run
+from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, OnFailed
 
 
 @command(

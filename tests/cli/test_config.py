@@ -8,11 +8,10 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support import Result
+from support import COMMANDS, Result
 
 from jobctl.cli import settings
 from jobctl.cli.config import Configuration, Source, read_configuration
-from jobctl.cli.main import COMMANDS
 from jobctl.errors import UsageError
 
 TWO_PROFILES = """

@@ -8,10 +8,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from support import Result
+from support import COMMANDS, Result
 
 from jobctl.cli.config import read_configuration
-from jobctl.cli.main import COMMANDS
 from jobctl.cli.settings import CONCURRENCY, DATABASE, PROCESSORS, PRODUCTION, SETTINGS
 
 ROOT = Path(__file__).parents[2]

@@ -9,10 +9,9 @@ import sys
 from collections.abc import Callable, Mapping
 
 import pytest
-from support import Result, jobctl_command
+from support import COMMANDS, Result, jobctl_command
 
 from jobctl import Client
-from jobctl.cli.main import COMMANDS
 
 MISSING = "01a20b07-7164-7b4f-b861-8b723d4d825d"
 

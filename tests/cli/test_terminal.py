@@ -8,9 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Result
-
-from jobctl.cli.main import COMMANDS
+from support import COMMANDS, Result
 
 COLOR = re.compile(r"\x1b\[[0-9;]*m")
 
