@@ -1,21 +1,23 @@
-"""The calls that tell what goes on, and what does not: workers, types, why a job waits, whether all is well."""
+"""The calls that tell what goes on, and what does not: workers, types, why a job waits, whether all is well.
+
+Most programs never call them: what they need is imported when they are called.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from jobctl import attendance, examining, explaining, workforce
 from jobctl.client.connected import Connected
-from jobctl.examining import Demands
 from jobctl.ids import require_id
 from jobctl.model import Schedule
-from jobctl.reasons import Why
-from jobctl.reports import Health, Limits, TypeReport, WorkerReport
 
-USUAL_LIMITS = Limits()
+if TYPE_CHECKING:
+    from jobctl.reasons import Why
+    from jobctl.reports import Health, Limits, TypeReport, WorkerReport
 
 
 class DiagnosingCalls(Connected):
@@ -23,6 +25,8 @@ class DiagnosingCalls(Connected):
 
     def workers(self, *, conn: Connection | None = None) -> list[WorkerReport]:
         """The workers that live, and those that died within the last day, by name, with the jobs that they hold."""
+        from jobctl import workforce
+
         with self._ready().on(conn, read_only=True) as on:
             return workforce.workers(on, with_jobs=True)
 
@@ -31,6 +35,8 @@ class DiagnosingCalls(Connected):
 
         Counting takes longer the more jobs are open: some tenths of a second for a million.
         """
+        from jobctl import attendance
+
         with self._ready().on(conn, read_only=True) as on:
             return attendance.types(on, self.processors)
 
@@ -44,6 +50,8 @@ class DiagnosingCalls(Connected):
         Raises:
             NotFoundError: There is no such chain or job, and there was none that was deleted by hand.
         """
+        from jobctl import explaining
+
         wanted = require_id(id)
         with self._ready().on(conn, read_only=True) as on:
             return explaining.explain(on, wanted)
@@ -54,7 +62,7 @@ class DiagnosingCalls(Connected):
         require_workers: Sequence[str] = (),
         host: str | None = None,
         max_age: timedelta | str | None = None,
-        limits: Limits = USUAL_LIMITS,
+        limits: Limits | None = None,
         conn: Connection | None = None,
     ) -> Health:
         """Whether all is well with the database, its jobs and its workers. Cheap, however many jobs there are.
@@ -65,14 +73,17 @@ class DiagnosingCalls(Connected):
             require_workers: Types that a live worker must take.
             host: Those workers must be on this host.
             max_age: How long the oldest ready job may have been so.
-            limits: From where on the other checks find something.
+            limits: From where on the other checks find something; None: the usual ones.
             conn: The caller's transaction.
 
         Raises:
             DatabaseUnavailableError: The database cannot be reached.
             SchemaError: Its schema does not fit.
         """
-        demands = Demands(tuple(require_workers), host, Schedule.of(max_age).after_seconds)
+        from jobctl import examining
+        from jobctl.reports import Limits
+
+        demands = examining.Demands(tuple(require_workers), host, Schedule.of(max_age).after_seconds)
         store = self._ready()
         with store.on(conn, read_only=True) as on:
-            return examining.examine(store, on, demands, limits)
+            return examining.examine(store, on, demands, limits or Limits())

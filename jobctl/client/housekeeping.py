@@ -1,16 +1,22 @@
-"""The calls that keep a database small."""
+"""The calls that keep a database small.
+
+Most programs never call them: what they need is imported when they are called.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from jobctl.client.connected import Connected
 from jobctl.errors import UsageError
 from jobctl.model import ChainDetail
 from jobctl.processors import AnyProcessor, type_name_of
-from jobctl.pruning import Pruned, Pruning, prune
-from jobctl.retention import Retention, RetentionPolicy
-from jobctl.storage.vacuuming import Vacuumed, vacuum
+
+if TYPE_CHECKING:
+    from jobctl.pruning import Pruned
+    from jobctl.retention import Retention, RetentionPolicy
+    from jobctl.storage.vacuuming import Vacuumed
 
 
 class HousekeepingCalls(Connected):
@@ -54,6 +60,9 @@ class HousekeepingCalls(Connected):
 
                 client.prune(Retention(completed="30d", cancelled="7d"))
         """
+        from jobctl.pruning import Pruning, prune
+        from jobctl.retention import Retention, RetentionPolicy
+
         whole = RetentionPolicy(policy) if isinstance(policy, Retention) else policy
         if whole.lets_nothing_go:
             raise UsageError("nothing is to be deleted: say how long completed, cancelled or failed chains are kept")
@@ -76,4 +85,6 @@ class HousekeepingCalls(Connected):
             UnsuccessfulError: Some tables belong to somebody else.
             LockTimeoutError: Others use the file (SQLite).
         """
+        from jobctl.storage.vacuuming import vacuum
+
         return vacuum(self._ready(), full=full)
