@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class Program:
     """
 
     words: tuple[str, ...]
-    where: str
+    where: str = field(compare=False)
     timeout: float | None = None
     max_output: int | None = None
     max_attempts: int | None = None

@@ -104,7 +104,7 @@ def test_relative_paths_are_beside_the_file(here: Path):
     [
         ('databse = "x"', "unknown key 'databse'; did you mean 'database'"),
         ('require_note = "yes"', "'require_note' must be true or false"),
-        ("colour = 1", "unknown key 'colour'; known: database, processors, .*, worker$"),
+        ("colour = 1", "unknown key 'colour'; known: database, exec, on_failed, processors, .*, worker$"),
         ("lease = '1s'", "unknown key 'lease'; did you mean 'worker.lease'"),
         ("worker.concurency = 1", "unknown key 'worker.concurency'; did you mean 'worker.concurrency'"),
         ("worker.x = 1", r"unknown key 'worker.x'; known in \[worker\]: name, types, concurrency"),
@@ -192,9 +192,9 @@ def test_no_such_profile(profiles: Path, here: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("profiles")
 def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch):
     """A setting's variable goes over the profile; what says what the profile is, has none."""
-    own = {"worker.log_format": "json", "prune.types": '{"a": {"completed": "1d"}}'}
+    own = {settings.MAX_ATTEMPTS.key: "3", "worker.log_format": "json", "prune.types": '{"a": {"completed": "1d"}}'}
     own |= {f"prune.{each}": "never" for each in ("completed", "cancelled", "failed", "history")}
-    values = {"int": "3", "timedelta": "3s", "dict": '{"a": ["b"]}', "tuple": "a,b"}
+    values = {"bool": "yes", "int": "3", "timedelta": "3s", "dict": '{"a": ["b"]}', "tuple": "a,b"}
     for each in settings.SETTINGS:
         if each.variable is None:
             assert each.of_profile

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support import Result
 
+from jobctl.cli import settings
 from jobctl.cli.config import read_configuration
 from jobctl.cli.programs import exec_arguments, program_of_text, size_argument
 from jobctl.errors import UsageError
@@ -82,7 +83,7 @@ def test_configuration(here: Path):
     folder = here / "etc"
     folder.mkdir()
     (folder / "jobctl.toml").write_text(CONFIGURATION)
-    found = read_configuration("etc/jobctl.toml").programs
+    found = read_configuration("etc/jobctl.toml").find(settings.EXEC).value
     assert {name: each.command for name, each in found.items()} == {
         "plain": Command(("python3", "-c", "print(1)")),
         "with.dot": Command((str(folder / "bin/my tool"), "a b", "$HOME")),
@@ -95,11 +96,11 @@ def test_configuration(here: Path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("exec = 1", "'exec' must be a table: a command for each type"),
-        ("[exec]\na = 1", "exec 'a' must be a command: a text, a list of words, or a table with 'command'"),
-        ("[exec]\na = []", "exec 'a' must be a command"),
-        ("[exec]\na = [1]", "exec 'a' must be a command"),
-        ("[exec]\na = ''", "exec 'a' is empty"),
+        ("exec = 1", "'exec' must be a table: a value for each name"),
+        ("[exec]\na = 1", "'exec': 'a' must be a command: a text, a list of words, or a table with 'command'"),
+        ("[exec]\na = []", "'exec': 'a' must be a command"),
+        ("[exec]\na = [1]", "'exec': 'a' must be a command"),
+        ("[exec]\na = ''", "'exec': 'a' is empty"),
         ("[exec]\na = {shell = true}", "'command' must be a text for a shell to run"),
         ("[exec]\na = {command = 'x', shell = 'yes'}", "'shell' must be true or false"),
         ("[exec]\na = {command = ['x'], shell = true}", "'command' must be a text for a shell to run"),
