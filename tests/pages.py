@@ -266,9 +266,13 @@ def _shown(text: str, work: Path, place: Path, database: str) -> str:
     text = text.replace("\r\n", "\n").replace(str(place), PROGRAMS.rstrip("/")).replace(str(work), FOLDER)
     store = open_store(database)
     store.close()
+    text = _ERASED.sub("", text)
     text = _STATE.sub("sqlite:////home/ada/.local/state/jobctl/jobctl.db", text)
     return text.replace(store.label, "postgresql://app@db.example/app")
 
+
+_ERASED = re.compile(r"[^\n]*\r\x1b\[2K")
+"""A line that was drawn to be redrawn in place: what is left of it is nothing."""
 
 _STATE = re.compile(r"sqlite:///\S*/jobctl/jobctl\.db")
 """The database where none is named: in the home folder of whoever runs the page."""

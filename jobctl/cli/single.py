@@ -44,6 +44,7 @@ ENDS = frozenset(
         ("jobctl run $id --processors mymod --now --note 'looking into it'", "although it is not due yet"),
         ("jobctl run $id --exec 'resize=./resize.sh --verbose'", "what it writes to stderr is seen as it does"),
     ),
+    changes=True,
 )
 def run(
     run: Run,
