@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jobctl.attempt import Attempt
     from jobctl.client import Client
     from jobctl.errors import JobctlError
-    from jobctl.middleware import Middleware, middleware
+    from jobctl.middlewares import Middleware, middleware
     from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
     from jobctl.options import WorkerOptions
     from jobctl.processors import Continuation, Defaults, Processor, Takes, continue_with, fail, processor, reschedule
@@ -58,7 +58,7 @@ _LATER = {
     "jobctl.attempt": ("Attempt",),
     "jobctl.client": ("Client",),
     "jobctl.errors": ("JobctlError",),
-    "jobctl.middleware": ("Middleware", "middleware"),
+    "jobctl.middlewares": ("Middleware", "middleware"),
     "jobctl.model": ("Backoff", "Chain", "ChainDetail", "Job", "LostReason", "Status"),
     "jobctl.options": ("WorkerOptions",),
     "jobctl.processors": (

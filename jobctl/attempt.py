@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from jobctl.errors import AttemptLostError, ProcessorError, TryAgainError
 from jobctl.lane import Lane, LaneConnection
-from jobctl.middleware import Around
+from jobctl.middlewares import Around
 from jobctl.model import Chain, LostReason
 from jobctl.storage.database import COMMIT_GUARD
 from jobctl.storage.decoding import lost_reason

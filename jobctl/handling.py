@@ -20,7 +20,7 @@ from jobctl.asking import check_priority
 from jobctl.attempt import Attempt
 from jobctl.errors import InvalidDataError
 from jobctl.ids import new_id, require_id, unique_ids
-from jobctl.middleware import around_attempt, around_phase
+from jobctl.middlewares import around_attempt, around_phase
 from jobctl.model import Backoff, Job, Schedule, Status, describe_error
 from jobctl.processors import (
     AnyProcessor,

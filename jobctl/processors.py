@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Generic, NoReturn, TypeVar
 
 from jobctl.codecs import PLAIN, Codec, codec_for
 from jobctl.errors import ProcessorError
-from jobctl.middleware import Middleware, check_middleware
+from jobctl.middlewares import Middleware, check_middleware
 from jobctl.model import Backoff, Job, Schedule
 from jobctl.sensitive import check_paths
 

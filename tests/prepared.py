@@ -105,16 +105,22 @@ class Server:
         signal.set_wakeup_fd(waking)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._connections = {}
+        self._killed = set()
 
     def serve(self):
         """Serve. Returns in each process that is to be, with what it is to run; in the server, None."""
         import select
 
         while True:
-            ready, _, _ = select.select([self._listening, self._woken, 0], [], [])
+            open_ = [each for pid, each in self._connections.items() if pid not in self._killed]
+            ready, _, _ = select.select([self._listening, self._woken, 0, *open_], [], [])
             if self._woken in ready:
                 os.read(self._woken, 4096)
                 self._reap()
+            for pid, connection in self._connections.items():
+                if connection in ready:  # closed: the shim was killed, and stood for it
+                    self._killed.add(pid)
+                    os.kill(pid, signal.SIGKILL)
             if self._listening in ready:
                 request = self._accept()
                 if request is not None:
@@ -152,6 +158,7 @@ class Server:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
+            self._killed.discard(pid)
             with self._connections.pop(pid) as connection:
                 try:
                     connection.sendall(NUMBER.pack(os.waitstatus_to_exitcode(status)))

@@ -110,9 +110,7 @@ def work(
         each.check()
     pool_size = min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS
     with ExitStack() as open_:  # what is opened last is closed first
-        store = open_.enter_context(run.store(pool_size=pool_size, told=log == "json"))
-        environment = environment_of_commands(run, store)
-        tell = open_.enter_context(worker_log(run, log, store.label, live=claim is None))
+        environment: dict[str, str] = {}
         commands = open_.enter_context(closing(Commands(echo)))
         registry = run.registry(means.processors, command_processors(programs, commands, environment))
         if not registry:
@@ -120,7 +118,10 @@ def work(
                 "a worker needs processors: give --processors MOD or --exec TYPE=COMMAND, "
                 "or 'processors' or [exec] in jobctl.toml"
             )
-
+        # only now: what is wrong with the call is told in one line
+        store = open_.enter_context(run.store(pool_size=pool_size, told=log == "json"))
+        environment |= environment_of_commands(run, store)
+        tell = open_.enter_context(worker_log(run, log, store.label, live=claim is None))
         listening = [heard]
         if hook is not None:
             others = open_.enter_context(closing(Commands()))
