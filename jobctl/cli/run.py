@@ -49,12 +49,13 @@ class Run:
         self._registry: Registry | None = None
         self._json = json
         self._mark = ""
+        self._place = ""
 
     # --- streams -------------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def out(text: str) -> None:
+    def out(self, text: str) -> None:
         """Write a line of data."""
+        self.say_place()
         sys.stdout.write(f"{text}\n")
 
     @staticmethod
@@ -68,8 +69,15 @@ class Run:
 
     def say(self, text: str) -> None:
         """Tell a person something that is no error."""
+        self.say_place()
         if not self.common.quiet:
             sys.stderr.write(f"{self._mark}{text}\n")
+
+    def say_place(self) -> None:
+        """Tell which database is acted on, before anything else is told; of a call that is refused at once, nothing."""
+        place, self._place = self._place, ""
+        if place and not self.common.quiet:
+            sys.stderr.write(f"{place}\n")
 
     @property
     def talks_to_person(self) -> bool:
@@ -129,21 +137,21 @@ class Run:
         from jobctl.storage.open import open_store
 
         store = open_store(self.database, pool_size=pool_size)
-        says = self._changes and not told
+        place = self._place_of(store.label) if self._changes and not told else ""
         try:
-            if says and not self._json:
-                self.say(self._place(store.label))
+            self._place = "" if self._json else place
             yield store
-            if says and self._json:
-                self.say(self._place(store.label))
+            self._place = place if self._json else self._place
+            self.say_place()
         except JobctlError as error:
+            self._place = ""
             if self._changes:
                 vars(error).setdefault("database", without_password(store.label))  # a fact of it, for --json
             raise
         finally:
             store.close()
 
-    def _place(self, label: str) -> str:
+    def _place_of(self, label: str) -> str:
         """The database, for a person: and the profile, and what went over the profile's own."""
         text, source, profile = f"on {without_password(label)}", self._database.source, self.configuration.profile
         if profile is None:

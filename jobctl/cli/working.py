@@ -120,6 +120,7 @@ def work(
             )
         # only now: what is wrong with the call is told in one line
         store = open_.enter_context(run.store(pool_size=pool_size, told=log == "json"))
+        run.say_place()
         environment |= environment_of_commands(run, store)
         tell = open_.enter_context(worker_log(run, log, store.label, live=claim is None))
         listening = [heard]

@@ -272,9 +272,11 @@ def test_changing_commands_say_where(call: Callable[..., Result], here: Path):
     chain = started.out.strip()
     assert call("list").place == call("show", chain).place == ""
     assert call("start", "a", "--quiet").place == ""
-    for command in ("complete", "trigger", "reschedule", "delete", "migrate"):
+    for command in ("trigger", "reschedule", "complete", "delete", "migrate"):
         arguments = {"reschedule": [chain, "--after", "1h"], "migrate": []}.get(command, [chain])
         assert call(command, *arguments).place == said, command
+    refused = call("complete", chain)
+    assert (refused.code, refused.place, len(refused.err.splitlines())) == (3, "", 1)
 
 
 def test_who_changes_what():

@@ -342,7 +342,7 @@ def test_keys(on_screen: Callable[..., Terminal], filled: Client):
     terminal.press("\r")
     terminal.until(f"resize {failure.chain_id} failed")
     filled.delete([failure.chain_id])
-    terminal.until("there is no chain")
+    terminal.until("was deleted")
     terminal.press("\x1b\x1b[A\r")
     terminal.until(f"{filled.activity().failures[-2].chain_id} failed")
     terminal.press("q")
