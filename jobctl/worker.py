@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -28,36 +28,22 @@ from jobctl.ids import new_id
 from jobctl.lease import AGAIN_SECONDS, LeaseKeeper
 from jobctl.model import LostReason
 from jobctl.options import WorkerOptions
+from jobctl.pool import Pool
 from jobctl.presence import Presence, Slots
 from jobctl.registry import Registry
-from jobctl.runners import Finished, LoopRunner, Pace, Runner, ThreadRunner
+from jobctl.runners import Finished
 from jobctl.storage import reading
-from jobctl.storage.decoding import chain_of, held_of, lost_reason
+from jobctl.storage.decoding import lost_reason
 from jobctl.storage.front import Front
 from jobctl.storage.migrate import check_schema
-from jobctl.storage.records import ChainRow, Due, JobRow, Reaped, Retry, told_of
+from jobctl.storage.records import Due, JobRow, Reaped, Retry, told_of
 from jobctl.storage.store import Store
 from jobctl.tally import Tally
 from jobctl.watching import Watcher
 
-PREFETCH_SECONDS: Final = 0.05
-"""Besides what can run at once, as many jobs are claimed as ended in so many seconds: a slow handler hoards none."""
-
-MOST_PREFETCHED: Final = 1000
-
-QUIET_SECONDS: Final = 0.1
-"""A handler that takes longer is told of when it is seen to run; of others only their ends are."""
-
 TELL_SECONDS: Final = 0.01
 """At the most so often others are told of what handlers' own transactions did: a commit for each would be a second one
 for each job."""
-
-STALE_SECONDS: Final = 0.25
-"""Claimed jobs that could not begin for so long are given back: another worker may have a free hand."""
-
-MOST_TRANSACTIONS: Final = 32
-"""So many transactions of handlers are open at once, whatever the concurrency: a server has 100 connections unless told
-otherwise, for all of its clients, and commits no faster through more of them."""
 
 RETRY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 """Pauses between tries while the database is away; the last one repeats."""
@@ -117,25 +103,26 @@ class Worker:
         self._turned = threading.Event()  # the loop has gone around
         self._stops = 0
         self._work_told = False
-        self._runners: dict[bool, Runner] = {}  # by whether the handler is a coroutine function
 
-        self._running: dict[int, Attempt] = {}  # claimed and not ended, by identity: a job may be claimed again
         self._ended: list[Finished] = []  # and not settled yet
-        self._untold: list[Attempt] = []  # of whose begin nothing was said yet
-        self._tell_at = math.inf
-        self._attempts = 0
         self._nothing_ready = False  # said by the last claim
         self._look_at = 0.0  # when to claim again, by time.monotonic()
         self._reap_at = 0.0
         self._settle_at = math.inf  # when to settle what ended, or to tell of it
         self._round_at = 0.0
-        self._pace = Pace()
         self._front = Front()
-        # threads and the event loop share the concurrency: with both, nothing may wait in front of either
-        self._mixed = len({registry[name].is_async for name in self._types}) > 1
-        self._turns = threading.Semaphore(MOST_TRANSACTIONS)
         self._failures = 0  # in a row, of the database
-        slots = Slots(options.concurrency, lambda: len(self._running))
+        self._pool = Pool(
+            store,
+            registry,
+            self._handling,
+            self._keeper,
+            concurrency=options.concurrency,
+            mixed=len({registry[name].is_async for name in self._types}) > 1,
+            say=self._say,
+            report=self._inbox.put,
+        )
+        slots = Slots(options.concurrency, lambda: len(self._pool.running))
         self._presence = Presence(
             store, self.id, self.name, self._types, slots, version=__version__, every=options.beat
         )
@@ -179,8 +166,7 @@ class Worker:
             self._keeper.close()
             self._tally.close()
             self._presence.close()
-            for runner in self._runners.values():
-                runner.close()
+            self._pool.close()
             self._say(Told.WORKER_STOPPED)
 
     # --- the loop ------------------------------------------------------------------------------------------------
@@ -189,8 +175,8 @@ class Worker:
         while not self._stops:
             self._receive(self._pause())
             self._turned.set()
-            self._give_back_stale()
-            self._tell_of_running()
+            self._pool.give_back_stale()
+            self._pool.tell_of_long_ones()
             wanted = self._wanted() if self._looking() else 0
             if wanted or time.monotonic() >= min(self._reap_at, self._settle_at):
                 self._round(wanted)
@@ -199,19 +185,17 @@ class Worker:
 
     def _looking(self) -> bool:
         """Whether there may be something to claim."""
-        if self._options.drain and not self._running and not self._nothing_ready:
+        if self._options.drain and not self._pool.running and not self._nothing_ready:
             return True
         return self._work_told or time.monotonic() >= self._look_at
 
     def _pause(self) -> float:
         """How long to wait for something to happen."""
-        until = min(self._reap_at, self._tell_at, self._settle_at)
+        until = min(self._reap_at, self._settle_at, self._pool.tell_at, self._pool.stale_at)
         if self._wanted():
             if self._looking():
                 return 0.0
             until = min(until, self._look_at)
-        if len(self._running) > self._options.concurrency:
-            until = min(until, self._pace.last_end + STALE_SECONDS)
         return max(0.0, until - time.monotonic())
 
     def _receive(self, seconds: float) -> None:
@@ -219,11 +203,10 @@ class Worker:
         try:
             message = self._inbox.get(timeout=seconds) if seconds > 0 else self._inbox.get_nowait()
             while True:
-                if message is not None and self._running.pop(id(message.attempt), None) is not None:
+                if message is not None and self._pool.ended(message):
                     self._ended.append(message)
                     own = message.ended.settled is not None
                     self._settle_at = min(self._settle_at, self._round_at + TELL_SECONDS if own else 0.0)
-                    self._pace.count()
                     self._nothing_ready = False  # the handler may have made something ready
                     self._work_told |= own  # and so may its own transaction
                 message = self._inbox.get_nowait()
@@ -231,23 +214,18 @@ class Worker:
             return
 
     def _wanted(self) -> int:
-        """How many jobs to claim: what can run at once, and what will be able to begin soon."""
+        """How many jobs to claim."""
         if self._stops:
             return 0
-        room = self._options.concurrency - len(self._running)
-        if not self._mixed:
-            ahead = min(int(self._pace.per_second * PREFETCH_SECONDS), MOST_PREFETCHED)
-            if -room > ahead // 2:
-                return 0  # there is enough in hand: one claim of many costs less than many claims
-            room += ahead
+        room = self._pool.room()
         if self._options.max_jobs is not None:
-            room = min(room, self._options.max_jobs - self._attempts)
-        return max(room, 0)
+            room = min(room, self._options.max_jobs - self._pool.attempts)
+        return room
 
     def _done(self) -> bool:
-        if self._running or self._ended:
+        if self._pool.running or self._ended:
             return False
-        if self._options.max_jobs is not None and self._attempts >= self._options.max_jobs:
+        if self._options.max_jobs is not None and self._pool.attempts >= self._options.max_jobs:
             return True
         return self._options.drain and self._nothing_ready
 
@@ -294,7 +272,7 @@ class Worker:
         self._tally.count_reaped(reaped)
         for lapsed in reaped:
             self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
-        self._hand_over(rows, blockers)
+        self._pool.begin(rows, blockers)
 
     def _claim(self, conn: Connection, wanted: int) -> list[JobRow]:
         if self._own_claim is not None:
@@ -342,72 +320,7 @@ class Worker:
         for each in batch:
             self._tell(each.event(self.name, kept=each.ended.settled is not None or each.attempt.held.id in won))
 
-    def _hand_over(self, rows: Sequence[JobRow], blockers: Mapping[str, tuple[ChainRow, ...]]) -> None:
-        """Have claimed jobs run."""
-        if not rows:
-            return
-        attempts = [
-            Attempt(self._store, row, held_of(row), tuple(map(chain_of, blockers.get(row.id, ()))), self._turns)
-            for row in rows
-        ]
-        self._keeper.add(attempts)
-        self._attempts += len(attempts)
-        self._running.update((id(each), each) for each in attempts)
-        self._untold += attempts
-        self._tell_at = min(self._tell_at, time.monotonic() + QUIET_SECONDS)
-        self._submit(attempts)
-
-    def _tell_of_running(self) -> None:
-        """Tell of handlers that take long: of the many that are quick, one line for each says all."""
-        now = time.monotonic()
-        if now < self._tell_at:
-            return
-        left = []
-        for attempt in self._untold:
-            if id(attempt) not in self._running:
-                continue
-            if attempt.begun_at is None or now - attempt.begun_at < QUIET_SECONDS:
-                left.append(attempt)
-            else:
-                self._say(Told.JOB_STARTED, attempt.row)
-        self._untold = left
-        self._tell_at = now + QUIET_SECONDS if left else math.inf
-
-    def _submit(self, attempts: Sequence[Attempt]) -> None:
-        for is_async in (False, True):
-            mine = [each for each in attempts if self._registry[each.held.type_name].is_async is is_async]
-            if mine:
-                self._runner(is_async=is_async).submit(mine)
-
-    def _runner(self, *, is_async: bool) -> Runner:
-        if is_async not in self._runners:
-            make = LoopRunner if is_async else ThreadRunner
-            self._runners[is_async] = make(self._handling, self._options.concurrency, self._inbox.put)
-        return self._runners[is_async]
-
-    # --- giving back ---------------------------------------------------------------------------------------------
-
-    def _give_back_stale(self) -> None:
-        """Give claimed jobs back that could not begin for a while: what runs takes longer than it did."""
-        waiting = len(self._running) > self._options.concurrency
-        if waiting and time.monotonic() - self._pace.last_end > STALE_SECONDS:
-            self._pace.forget()
-            self._submit(self._give_back(self._take_back(), time.monotonic()))
-
-    def _take_back(self) -> list[Attempt]:
-        return [attempt for runner in self._runners.values() for attempt in runner.take_back()]
-
-    def _give_back(self, attempts: Sequence[Attempt], deadline: float) -> list[Attempt]:
-        """Release jobs, once or until the deadline; returns those that could not be."""
-        if not attempts:
-            return []
-        released, left = self._keeper.release(attempts, deadline)
-        for each in released:
-            self._say(Told.JOB_RELEASED, each.row)
-        for each in attempts:
-            if each not in left and self._running.pop(id(each), None) is not None:
-                self._attempts -= 1
-        return left
+    # --- stopping ------------------------------------------------------------------------------------------------
 
     def _shut_down(self) -> None:
         """Finish what runs in the time there is, and give the rest back."""
@@ -415,18 +328,18 @@ class Worker:
             return
         deadline = time.monotonic() + self._options.shutdown_timeout
         self._presence.stopping()
-        self._say(Told.WORKER_STOPPING, detail=f"{len(self._running)} running")
-        waiting = self._take_back()
+        self._say(Told.WORKER_STOPPING, detail=f"{len(self._pool.running)} running")
+        waiting = self._pool.take_back()
         while True:
-            waiting = self._give_back(waiting, time.monotonic())
+            waiting = self._pool.give_back(waiting, time.monotonic())
             if self._ended:
                 self._round(0)
             rest = deadline - time.monotonic()
-            if self._stops > 1 or rest <= 0 or not (self._ended or len(self._running) > len(waiting)):
+            if self._stops > 1 or rest <= 0 or not (self._ended or len(self._pool.running) > len(waiting)):
                 break
             self._receive(min(rest, AGAIN_SECONDS) if waiting or self._ended else rest)
         self._receive(0)
-        attempts = list(self._running.values())
+        attempts = list(self._pool.running.values())
         for attempt in attempts:
             attempt.lose(LostReason.ERROR)
         if attempts:
@@ -443,7 +356,7 @@ class Worker:
             self._round(0)
         for attempt in attempts:
             attempt.disconnect()
-        self._give_back(attempts, deadline)
+        self._pool.give_back(attempts, deadline)
 
     # --- what goes on around -------------------------------------------------------------------------------------
 

@@ -106,8 +106,9 @@ def work(
     """
     from jobctl.cli.hook import FailureHook
     from jobctl.client import Client
+    from jobctl.pool import MOST_TRANSACTIONS
     from jobctl.processes import Commands
-    from jobctl.worker import MOST_TRANSACTIONS, Worker
+    from jobctl.worker import Worker
 
     log = run.setting(settings.LOG_FORMAT, means.log_format)
     programs, hook = means.programs(run), means.hook(run)

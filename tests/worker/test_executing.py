@@ -194,7 +194,7 @@ def test_goes_on_after_settling(shop: Workshop, sh: Handled, tmp_path: Path):
         sh("jobctl complete $JOBCTL_JOB_ID; until [ -e $HERE/go ]; do sleep 0.02; done; touch $HERE/ended")
     )
     eventually(lambda: shop.client.get(chain).status is Status.COMPLETED)
-    (attempt,) = working.worker._running.values()
+    (attempt,) = working.worker._pool.running.values()
     eventually(lambda: attempt.lost)
     eventually(lambda: attempt.settled_by_its_command)
     assert working.told(Told.JOB_SETTLED) == []

@@ -176,7 +176,7 @@ def test_many_leases(shop: Workshop):
     chains = shop.start_many(20)
 
     def expect_many(worker: Worker) -> None:
-        worker._pace.per_second = 400.0
+        worker._pool.pace.per_second = 400.0
 
     working = shop.work(make("plain", hooks={"between": gate}), concurrency=1, lease=0.4, set_up=expect_many)
     gate.reached()

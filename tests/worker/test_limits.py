@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from support import eventually
 from worker.workshop import TRANSACTIONAL, Workshop, make
 
-from jobctl import Backoff, Job, Status, processor, worker
+from jobctl import Backoff, Job, Status, pool, processor
 from jobctl.errors import UsageError
 from jobctl.events import Told
 
@@ -150,7 +150,7 @@ def test_a_slow_handler_hoards_nothing(shop: Workshop):
 
 def hasten(worker) -> None:
     """Have a worker believe that its handlers are quick."""
-    worker._pace.per_second = 400.0
+    worker._pool.pace.per_second = 400.0
 
 
 def test_nothing_is_left_behind(shop: Workshop):
@@ -165,7 +165,7 @@ def test_nothing_is_left_behind(shop: Workshop):
 @pytest.mark.parametrize("mode", TRANSACTIONAL)
 def test_transactions_at_once(postgres_shop: Workshop, monkeypatch: pytest.MonkeyPatch, mode: str):
     """However many handlers run, so many of them have a transaction open; the others wait for their turn."""
-    monkeypatch.setattr(worker, "MOST_TRANSACTIONS", 2)
+    monkeypatch.setattr(pool, "MOST_TRANSACTIONS", 2)
     gate = postgres_shop.gate()
     chains = postgres_shop.start_many(6)
     started = postgres_shop.work(make(mode, hooks={"complete": gate}), concurrency=6)

@@ -14,7 +14,7 @@ from jobctl.events import Told
 
 def expect_many(worker) -> None:
     """Have a worker claim more than it can begin."""
-    worker._pace.per_second = 400.0
+    worker._pool.pace.per_second = 400.0
 
 
 def test_what_runs_may_end(shop: Workshop, mode: str):
