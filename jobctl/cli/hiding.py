@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobctl.model import Chain, Job
 from jobctl.sensitive import Sensitive
+
+if TYPE_CHECKING:
+    from jobctl.client import Client
 
 NOTHING = Sensitive({})
 
@@ -40,6 +43,13 @@ def error_of(item: Chain | Job[Any], text: str | None) -> str | None:
         return text
     types = _types(item)
     return sensitive.scrubbed(text, (item.input, types), (item.output, types))
+
+
+def error_of_job(client: Client, job_id: str | None, text: str | None) -> str | None:
+    """An error of a job of which nothing else is at hand, as it may be shown."""
+    if text is None or job_id is None or not _known():
+        return text
+    return error_of(client.get_job(job_id), text)
 
 
 def without_secrets(chain: Chain) -> Chain:

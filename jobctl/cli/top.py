@@ -19,6 +19,7 @@ import typer
 from jobctl.cli import parse
 from jobctl.cli.board import ROWS, TEXT_ROWS, Board, Seen
 from jobctl.cli.command import command
+from jobctl.cli.hiding import error_of_job
 from jobctl.cli.keys import Keys
 from jobctl.cli.numbers import top_document
 from jobctl.cli.options import Json
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from jobctl.client import Client
     from jobctl.model import ChainDetail
+    from jobctl.stats import Failure
 
 WINDOW: Final = "5m"
 
@@ -93,6 +95,8 @@ class Look:
         client = self._client
         stats = client.stats(windows=[WINDOW])
         activity = client.activity(limit=self._limit)
+        failures = [replace(each, error=self._error(each)) for each in activity.failures]
+        activity = replace(activity, failures=tuple(failures))
         detail: ChainDetail | None = None
         missing: str | None = None
         if (opened := self.opened) is not None:
@@ -101,6 +105,12 @@ class Look:
             except NotFoundError as error:
                 missing = str(error)
         return Seen(client.store.label, stats, activity, detail, missing)
+
+    def _error(self, failure: Failure) -> str:
+        try:
+            return error_of_job(self._client, failure.job_id, failure.error) or ""
+        except NotFoundError:  # deleted in this moment
+            return ""
 
 
 # --- text ------------------------------------------------------------------------------------------------------------

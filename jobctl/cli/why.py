@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,11 +11,13 @@ import typer
 
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso
+from jobctl.cli.hiding import error_of_job
 from jobctl.cli.options import Json
 from jobctl.cli.render import plain, relative
 from jobctl.cli.run import Run, is_terminal
 
 if TYPE_CHECKING:
+    from jobctl.client import Client
     from jobctl.reasons import Why
 
 
@@ -39,7 +42,7 @@ def why(
     from jobctl.reasons import sentence
 
     with run.client() as client:
-        found = client.why(id_)
+        found = _as_shown(client, client.why(id_))
     if json:
         run.json(why_document(found))
         return
@@ -47,6 +50,12 @@ def why(
         run.out(plain(sentence(found, lambda instant: relative(instant, found.at))))
     else:
         run.out(plain(sentence(found)))
+
+
+def _as_shown(client: Client, why: Why) -> Why:
+    """What a job waits for, with errors as they may be shown."""
+    blockers = tuple(_as_shown(client, each) for each in why.blockers)
+    return replace(why, error=error_of_job(client, why.job_id, why.error), blockers=blockers)
 
 
 def why_document(each: Why) -> dict[str, Any]:

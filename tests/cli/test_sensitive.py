@@ -98,9 +98,9 @@ def test_errors_of_before(on: Callable[..., Result], here: Path):
     on("worker", "--processors", "./payments.py", "--drain")
     assert SECRET in on("show", chain).out
     (here / "jobctl.toml").write_text('[sensitive]\ncharge = ["card"]\n')
-    for command in ("show", "wait", "list"):
+    for command in ("show", "wait", "list", "why", "top"):
         for more in ([], ["--json"]):
-            result = on(command, *([] if command == "list" else [chain]), *more)
+            result = on(command, *([] if command in {"list", "top"} else [chain]), *more)
             assert "declined" in result.out + result.err
             assert SECRET not in result.out + result.err
 
