@@ -19,14 +19,14 @@ demo: $(VENV)/ready  ## the approval workflow and a release, played for real on 
 	PYTHON=$(CURDIR)/$(BIN)/python examples/release_demo.sh
 
 test: $(VENV)/ready  ## the tests, on PostgreSQL and SQLite
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 check: $(VENV)/ready  ## all that a change must pass
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 bench: $(VENV)/ready  ## what it reaches, measured; BENCH="plain chains" for some, --help for more
 	$(BIN)/python -m benchmarks $(BENCH)
