@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check smoke bench clean
 help:  ## what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
@@ -27,6 +27,9 @@ check: $(VENV)/ready  ## all that a change must pass
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+
+smoke: $(VENV)/ready  ## whether the benchmarks run, on small sizes
+	$(BIN)/python -m pytest --numprocesses 2 -m smoke tests/acceptance/test_benchmarks.py
 
 bench: $(VENV)/ready  ## what it reaches, measured; BENCH="plain chains" for some, --help for more
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -32,6 +32,7 @@ def benchmarks(*arguments: object) -> str:
     return done.stdout
 
 
+@pytest.mark.smoke
 @pytest.mark.timeout(240)  # some thirty processes, one after the other
 @pytest.mark.parametrize("kind", ["postgresql", "sqlite"])
 def test_benchmarks_run(tmp_path: Path, postgres_server: str, kind: str):
