@@ -280,8 +280,8 @@ class _Talk:
     def _is_over(self) -> bool:
         if self._process.poll() is None:
             return False
-        if self._stopped is not None:
-            return self._killed or not warden.send(self._process.pid, 0)
+        if self._stopped is not None and not self._killed and warden.send(self._process.pid, 0):
+            return False  # some of its group are still at it
         self._leave_at = min(self._leave_at, time.monotonic() + PIPE_SECONDS)
         return time.monotonic() >= self._leave_at or not self._reading
 
