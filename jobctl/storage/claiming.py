@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, bindparam, exists, literal_column, or_, select, update
 
 from jobctl.storage import leasing
+from jobctl.storage.claimed import claimed
 from jobctl.storage.parameters import id_rows, type_rows
 from jobctl.storage.records import JobRow
 from jobctl.storage.spelling import among, matching
@@ -48,4 +49,4 @@ def claim_chain(
     """Take the current job of a chain that is locked, due or not; see ``Store.claim``."""
     ids = id_rows([chain_id])
     store.run(conn, CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
-    return store.claimed(store.run(conn, CLAIMED, {"ids": ids}), worker=worker, lease=lease)
+    return claimed(store.run(conn, CLAIMED, {"ids": ids}), worker=worker, lease=lease)

@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError
 
 from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import postgres_statements as own
+from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
 from jobctl.storage.front import Front
@@ -232,7 +233,7 @@ class PostgresStore(Store):
         def take(statement: Executable, most: int, **lanes: str) -> list[JobRow]:
             parameters = {"types": type_rows(types), "most": most, "look": most * own.LOOK_AHEAD, **lanes}
             found = self.run(conn, statement, {**parameters, "claim_worker": worker, "claim_lease": lease})
-            return self.claimed(found, worker=worker, lease=lease)
+            return claimed(found, worker=worker, lease=lease)
 
         if front is None:
             return take(own.CLAIM, limit)

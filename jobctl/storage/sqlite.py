@@ -32,6 +32,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
+from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
 from jobctl.storage.front import Front
@@ -277,7 +278,7 @@ class SqliteStore(Store):
             return []
         ids = id_rows(id_ for _, _, id_ in sorted(found)[:limit])
         self.run(conn, CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
-        return self.claimed(self.run(conn, CLAIMED, {"ids": ids}), worker=worker, lease=lease)
+        return claimed(self.run(conn, CLAIMED, {"ids": ids}), worker=worker, lease=lease)
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         """Differs because every commit changes data_version, which is what others watch."""

@@ -12,7 +12,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from sqlalchemy import Connection, Insert
 
@@ -20,7 +20,6 @@ from jobctl.errors import AlreadySettledError, DuplicateIdError, NotFoundError, 
 from jobctl.storage import leasing, queries
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Database, Lock
-from jobctl.storage.decoding import instant_of
 from jobctl.storage.front import Front
 from jobctl.storage.parameters import (
     JsonRow,
@@ -105,51 +104,6 @@ class Store(Database):
         None where whoever claims waits for whoever pauses, and the other way round.
         """
         return set()
-
-    @staticmethod
-    def claimed(found: Iterable[tuple[Any, ...]], *, worker: str, lease: str) -> list[JobRow]:
-        """The jobs of a claim, from rows in the order of CLAIMED, the first to be run first: RETURNING has no order."""
-        instants = _Instants()
-        jobs = [
-            JobRow(  # by place: to name the fields takes longer
-                id_,
-                chain_id,
-                index,
-                chain_type,
-                type_name,
-                "running",
-                priority,
-                attempt,
-                blocker_count,
-                instants[created],
-                instants[due],
-                lease,
-                worker,
-                instants[until],
-                None,
-                None,
-                given,
-                None,
-                error,
-            )
-            for (
-                id_,
-                chain_id,
-                index,
-                chain_type,
-                type_name,
-                priority,
-                attempt,
-                blocker_count,
-                created,
-                due,
-                until,
-                given,
-                error,
-            ) in found
-        ]
-        jobs.sort(key=lambda each: (-each.priority, each.scheduled_at, each.id))
-        return jobs
 
     # --- locking -------------------------------------------------------------------------------------------------
 
@@ -388,14 +342,6 @@ class Store(Database):
         """Stored status and lease of the jobs that exist."""
         ids = id_rows(job_ids)
         return {id_: (status, lease) for id_, status, lease in self.run(conn, leasing.STATES, {"ids": ids})}
-
-
-class _Instants(dict[float, datetime]):
-    """Instants by their seconds since 1970, each made once: jobs that were started together share them."""
-
-    def __missing__(self, seconds: float) -> datetime:
-        made = self[seconds] = instant_of(seconds)
-        return made
 
 
 def _refuse_taken(jobs: Sequence[NewJob], inserted: Collection[str]) -> None:
