@@ -147,7 +147,10 @@ def test_connections_end(
     """A worker all of whose connections the server ends says so and goes on with new ones, idle or at work."""
     client = open_client(postgres_url)
     make_effects(client)
-    worker = spawn("worker", "--processors", "handlers", "--poll", "10m", env={"PGAPPNAME": "the worker"})
+    # no sign of life in between: it would meet the broken connection first, and say nothing
+    patient = ("--poll", "10m", "--beat", "10m")
+    worker = spawn("worker", "--processors", "handlers", *patient, env={"PGAPPNAME": "the worker"})
+    eventually(lambda: " started " in worker.err)
 
     def end_connections(at_least: int) -> None:
         with psycopg.connect(postgres_url, autocommit=True) as conn:
