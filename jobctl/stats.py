@@ -11,6 +11,7 @@ from typing import Final
 from jobctl.durations import Durations
 from jobctl.errors import UsageError
 from jobctl.model import Status, parse_duration
+from jobctl.reports import MISSED_BEATS
 
 OPEN: Final = (Status.READY, Status.SCHEDULED, Status.RUNNING, Status.BLOCKED, Status.FAILED)
 """The statuses of jobs that are not closed."""
@@ -23,9 +24,6 @@ LONGEST_WINDOW: Final = timedelta(days=2)
 
 SETTLING: Final = ("complete", "continue", "cancel")
 """The acts by hand that settle a job."""
-
-BEATS_MISSED: Final = 3
-"""A worker that was not heard of for so many beats is taken to be dead."""
 
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
@@ -242,7 +240,7 @@ class Working:
 
     def lives(self, at: datetime) -> bool:
         """Whether it was heard of within its last beats."""
-        return (at - self.seen_at).total_seconds() <= BEATS_MISSED * self.beat_seconds
+        return (at - self.seen_at).total_seconds() <= MISSED_BEATS * self.beat_seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,21 +158,31 @@ def ids(given: Sequence[str]) -> list[str]:
     found: list[str] = []
     for each in given:
         if each == "-":
-            found += _ids_of_stdin()
+            found += ids_of_stdin()
         else:
             found.append(require_id(each))
     return list(dict.fromkeys(found))
 
 
-def _ids_of_stdin() -> Iterator[str]:
+def ids_of_stdin(separator: str | None = None) -> Iterator[str]:
+    """The first field of each line of stdin that is not blank.
+
+    Args:
+        separator: What ends a field; None: white space. Acts take a tab alone, as ``list`` prints it in a pipe, so that
+            a line that begins with an id by chance is refused.
+
+    Raises:
+        UsageError: One is not an id, or stdin is closed.
+    """
     if sys.stdin is None:
         raise UsageError("- reads ids from stdin, which is closed")
     for number, line in enumerate(sys.stdin.buffer, 1):
-        fields = line.decode("utf-8-sig", "replace").split(maxsplit=1)
-        if not fields:
+        fields = line.decode("utf-8-sig", "replace").split(separator, maxsplit=1)
+        field = fields[0].strip() if fields else ""
+        if not field:
             continue
         try:
-            yield require_id(fields[0])
+            yield require_id(field)
         except UsageError as error:
             raise UsageError(f"line {number} of stdin: {error}") from None
 

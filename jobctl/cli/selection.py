@@ -36,7 +36,7 @@ from jobctl.cli.progress import Stop, progress
 from jobctl.cli.render import plain, relative
 from jobctl.cli.run import Run
 from jobctl.errors import ConflictError, JobctlError, UsageError
-from jobctl.ids import batches, require_id, unique_ids
+from jobctl.ids import batches, unique_ids
 from jobctl.model import Job, Status
 
 if TYPE_CHECKING:
@@ -311,26 +311,12 @@ def _chosen(run: Run, which: Which) -> Sequence[str]:
     found: list[str] = []
     for each in which.ids or ():
         if each == "-":
-            found += _from_stdin()
+            found += parse.ids_of_stdin("\t")
         else:
             found.append(each)
     if found and "-" in (which.ids or ()) and not which.dry_run:
         confirm_production(run, which.confirm)
     return unique_ids(found)
-
-
-def _from_stdin() -> Iterator[str]:
-    """The first field of each line of stdin: ids, or what ``list`` prints."""
-    if sys.stdin is None:
-        raise UsageError("- reads ids from stdin, which is closed")
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        text = line.decode("utf-8-sig", "replace").partition("\t")[0].strip()
-        if not text:
-            continue
-        try:
-            yield require_id(text)
-        except UsageError as error:
-            raise UsageError(f"line {number} of stdin: {error}") from None
 
 
 def _matching(run: Run, client: Client, which: Which, deed: Deed[Any], wanted: ListFilter) -> Sequence[str]:
