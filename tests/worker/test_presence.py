@@ -171,6 +171,7 @@ def test_an_older_worker_is_not_mistaken(shop: Workshop):
     chain = shop.start()
     first = shop.work(make("plain", hooks={"between": gate}), beat=3600.0)
     gate.reached()
+    eventually(shop.client.workers)  # when it started is known no better than when it could write that down
     shop.work(make("plain"), store=shop.another_store())
     found = eventually(lambda: (both := shop.client.workers()) and len(both) == 2 and both)
     assert {each.id: [job.id for job in each.jobs] for each in found}[first.worker.id] == [chain]
