@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# bytecode is kept, whatever the caller's environment says: the tests and the demo start many processes
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check smoke bench clean
 help:  ## what there is to make

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import signal
@@ -53,6 +54,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_configure_node(node) -> None:
     """Tell a process of pytest-xdist where the server is."""
     node.workerinput["server_folder"] = str(node.config.stash[FOLDER])
+
+
+def pytest_collection_finish() -> None:
+    """Keep the collector of garbage from walking over thousands of tests again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 # --- databases -------------------------------------------------------------------------------------------------------

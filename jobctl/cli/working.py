@@ -7,11 +7,11 @@ import shutil
 import signal
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from jobctl.cli import settings
@@ -185,16 +185,32 @@ def environment_of_commands(run: Run, store: Store) -> dict[str, str]:
 
 @contextmanager
 def _stopped_by_signals(working: Worker) -> Iterator[list[int]]:
-    """Stop the worker at SIGTERM and SIGINT; gives the list of those that came."""
+    """Stop the worker at SIGTERM and SIGINT; gives the list of those that came.
+
+    A thread heeds them. Python runs a signal's own handler on the main thread, which learns of a signal that comes just
+    before it begins to wait only when it has waited: with the worker, that may be long.
+    """
     received: list[int] = []
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
 
-    def stop(number: int, _: FrameType | None) -> None:
-        received.append(number)
-        working.stop()
+    def heed() -> None:
+        while numbers := os.read(readable, 64):
+            for number in numbers:
+                if number in STOPPING:
+                    received.append(number)
+                    working.stop()
 
-    before = {number: signal.signal(number, stop) for number in STOPPING}
+    heeding = threading.Thread(target=heed, name="jobctl-signals", daemon=True)
+    heeding.start()
+    handlers = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
+    before = signal.set_wakeup_fd(writable)
     try:
         yield received
     finally:
-        for number, handler in before.items():
+        signal.set_wakeup_fd(before)
+        for number, handler in handlers.items():
             signal.signal(number, handler)
+        os.close(writable)
+        heeding.join()
+        os.close(readable)

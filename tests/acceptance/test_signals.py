@@ -21,6 +21,7 @@ HANDLERS = """
 import asyncio
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from jobctl import Attempt, Client, Job, ListFilter, Status, processor
 
 EFFECT = sa.table("effect", sa.column("chain_id"), sa.column("note"))
 RUNNING = ListFilter(statuses=(Status.RUNNING,), limit=100)
+BEGUN = set()
 
 def gate(name):
     Path(f"{name}.reached").touch()
@@ -38,12 +40,15 @@ def gate(name):
 @processor("quick")
 def quick(job: Job):
     "Ends at once, so that the worker claims ahead; one that sees several of them taken has the worker stopped."
+    BEGUN.add(job.id)
     if job.input % 20:
         return
     with Client(os.environ["JOBCTL_DATABASE"]) as client:
-        if len(client.list_jobs(RUNNING).items) > 4:
-            os.kill(os.getpid(), int(os.environ["STOP_BY"]))
-            gate("quick")
+        waiting = {each.id for each in client.list_jobs(RUNNING).items} - BEGUN
+    if len(waiting) > 3:
+        Path("waiting").write_text(" ".join(waiting))
+        os.kill(os.getpid(), int(os.environ["STOP_BY"]))
+        gate("quick")
 
 @processor("plain")
 def plain(job: Job):
@@ -61,6 +66,14 @@ def between(job: Job, attempt: Attempt):
 async def coroutine(job: Job):
     Path("coroutine.reached").touch()
     await asyncio.sleep(600)
+
+@processor("signalled")
+def signalled(job: Job):
+    "The signals come on its own thread, so that none of them interrupts the main thread in what it waits for."
+    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    gate("signalled")
+    signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+    gate("never")
 
 @processor("atomic")
 def atomic(job: Job, conn):
@@ -107,9 +120,9 @@ def test_worker_stops(
     assert client.get_job(running).status is Status.COMPLETED
 
     told = [(line["event"], line["job_id"]) for line in log(worker)]
+    released = {job for event, job in told if event == "job_released"}
+    assert released >= set((workplace / "waiting").read_text().split())
     after = told[told.index(("worker_stopping", None)) :]
-    released = {job for event, job in after if event == "job_released"}
-    assert len(released) > 3
     assert after[-2:] == [("job_completed", running), ("worker_stopped", None)]
     for each in released:
         found = client.get_job(each)
@@ -145,6 +158,16 @@ def test_worker_gives_up(
         job = client.get_job(each)
         assert (job.status, job.attempt, job.last_error) == (Status.READY, 0, None)
     assert effects(client) == {}
+
+
+@pytest.mark.usefixtures("handlers")
+def test_signals_on_another_thread(client: Client, spawn: Callable[..., Running], workplace: Path):
+    """A worker heeds each signal at once, whatever its main thread waits for and whichever thread it comes on."""
+    client.start("signalled")
+    worker = spawn("worker", "--processors", "handlers", "--shutdown-timeout", "10m", "--log-format", "json")
+    eventually(lambda: events(worker, "worker_stopping"), what="the worker says that it stops")
+    (workplace / "signalled.open").touch()
+    assert worker.wait(within=10).code == 143
 
 
 @pytest.mark.usefixtures("handlers")
