@@ -97,7 +97,7 @@ class Pool:
         room = self._concurrency - len(self.running)
         if not self._mixed:
             ahead = min(int(self.pace.per_second * PREFETCH_SECONDS), MOST_PREFETCHED)
-            if -room > ahead // 2:
+            if -room > ahead * 3 // 4:
                 return 0  # there is enough in hand: one claim of many costs less than many claims
             room += ahead
         return max(room, 0)

@@ -12,7 +12,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -32,11 +32,11 @@ from jobctl.pool import Pool
 from jobctl.presence import Presence, Slots
 from jobctl.registry import Registry
 from jobctl.runners import Finished
+from jobctl.settler import Settler, Settling, Unsettled, settle
 from jobctl.storage import reading
-from jobctl.storage.decoding import lost_reason
 from jobctl.storage.front import Front
 from jobctl.storage.migrate import check_schema
-from jobctl.storage.records import Due, JobRow, Reaped, Retry, told_of
+from jobctl.storage.records import Due, JobRow, Reaped, Retry
 from jobctl.storage.store import Store
 from jobctl.tally import Tally
 from jobctl.watching import Watcher
@@ -99,12 +99,14 @@ class Worker:
         self._handling = Handling(registry, options.backoff, options.max_attempts)
         self._keeper = LeaseKeeper(store, self._types)
         self._tally = Tally(store, self.id)
-        self._inbox: SimpleQueue[Finished | None] = SimpleQueue()  # None: look around
+        self._inbox: SimpleQueue[Finished | Settling | Unsettled | None] = SimpleQueue()  # None: look around
         self._turned = threading.Event()  # the loop has gone around
         self._stops = 0
         self._work_told = False
 
+        self._settler = Settler(store, self._inbox.put)
         self._ended: list[Finished] = []  # and not settled yet
+        self._settle_alone = False  # in a round of the loop's own: something went wrong
         self._nothing_ready = False  # said by the last claim
         self._look_at = 0.0  # when to claim again, by time.monotonic()
         self._reap_at = 0.0
@@ -166,6 +168,7 @@ class Worker:
             self._keeper.close()
             self._tally.close()
             self._presence.close()
+            self._settler.close()
             self._pool.close()
             self._say(Told.WORKER_STOPPED)
 
@@ -177,8 +180,9 @@ class Worker:
             self._turned.set()
             self._pool.give_back_stale()
             self._pool.tell_of_long_ones()
+            self._settle_beside()
             wanted = self._wanted() if self._looking() else 0
-            if wanted or time.monotonic() >= min(self._reap_at, self._settle_at):
+            if wanted or time.monotonic() >= self._round_due():
                 self._round(wanted)
             if self._done():
                 return
@@ -191,19 +195,25 @@ class Worker:
 
     def _pause(self) -> float:
         """How long to wait for something to happen."""
-        until = min(self._reap_at, self._settle_at, self._pool.tell_at, self._pool.stale_at)
+        until = min(self._round_due(), self._pool.tell_at, self._pool.stale_at)
         if self._wanted():
             if self._looking():
                 return 0.0
             until = min(until, self._look_at)
         return max(0.0, until - time.monotonic())
 
+    def _round_due(self) -> float:
+        """When to talk to the database again, even if nothing is wanted, by time.monotonic()."""
+        return min(self._reap_at, math.inf if self._settler.busy else self._settle_at)
+
     def _receive(self, seconds: float) -> None:
         """Take all that is in the inbox, waiting for the first of it."""
         try:
             message = self._inbox.get(timeout=seconds) if seconds > 0 else self._inbox.get_nowait()
             while True:
-                if message is not None and self._pool.ended(message):
+                if isinstance(message, Settling | Unsettled):
+                    self._settled_beside(message)
+                elif message is not None and self._pool.ended(message):
                     self._ended.append(message)
                     own = message.ended.settled is not None
                     self._settle_at = min(self._settle_at, self._round_at + TELL_SECONDS if own else 0.0)
@@ -223,7 +233,7 @@ class Worker:
         return room
 
     def _done(self) -> bool:
-        if self._pool.running or self._ended:
+        if self._pool.running or self._ended or self._settler.busy:
             return False
         if self._options.max_jobs is not None and self._pool.attempts >= self._options.max_jobs:
             return True
@@ -233,46 +243,58 @@ class Worker:
 
     def _round(self, wanted: int) -> None:
         """Settle what ended and claim what is wanted, in one transaction; then hand over and tell."""
-        batch = self._ended
-        unsettled = [each for each in batch if each.unsettled]
+        batch = [] if self._settler.busy else self._ended
         reaping = time.monotonic() >= self._reap_at
         self._work_told = False
         try:
             with self._store.transaction() as conn:
-                settled = self._store.settle(conn, [each.settlement for each in unsettled])
-                self._store.notify(conn, told_of([settled, *(each.ended.settled for each in batch)]))
+                if not (batch or reaping):
+                    self._store.may_be_forgotten(conn)
+                settling = settle(self._store, conn, batch)
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
-                if settled.work & self._types.keys() or reaped:
+                if settling.settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
                 rows = self._claim(conn, wanted) if wanted else []
                 blockers = reading.blockers(conn, rows)
-                missed = [each.attempt for each in unsettled if not each.won(settled)]
-                states = self._store.states(conn, [each.held.id for each in missed]) if missed else {}
-                due = self._store.next_due(conn, self._types) if reaping or len(rows) < wanted else None
+                asking = reaping or len(rows) < wanted
+                later = bool(rows) and not (batch or reaping)  # handlers shall not wait for the answer
+                due = self._store.next_due(conn, self._types) if asking and not later else None
         except TryAgainError as error:
             self._work_told = True
             self._database_failed(error)
             return
         except Exception:
             self._work_told = True
-            if not unsettled:
+            if not any(each.unsettled for each in batch):
                 raise
             self._settle_one_by_one()
             return
         self._database_works()
-        self._ended = []
-        self._settle_at = math.inf
         self._round_at = time.monotonic()
         if wanted:
             self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
         self._plan(due, full=0 < wanted == len(rows))
-        for attempt in missed:
-            attempt.lose(lost_reason(states.get(attempt.held.id)))
-        self._close(batch, settled.won)
+        if batch:
+            self._ended = []
+            self._settle_at = math.inf
+            self._settle_alone = False
+            self._close(settling)
         self._tally.count_reaped(reaped)
         for lapsed in reaped:
             self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
         self._pool.begin(rows, blockers)
+        if asking and later:
+            self._ask_due()
+
+    def _ask_due(self) -> None:
+        try:
+            with self._store.transaction(read_only=True) as conn:
+                due = self._store.next_due(conn, self._types)
+        except TryAgainError as error:
+            self._work_told = True
+            self._database_failed(error)
+        else:
+            self._plan(due, full=False)
 
     def _claim(self, conn: Connection, wanted: int) -> list[JobRow]:
         if self._own_claim is not None:
@@ -297,8 +319,7 @@ class Worker:
         for each in batch:
             try:
                 with self._store.transaction() as conn:
-                    settled = self._store.settle(conn, [each.settlement] if each.unsettled else [])
-                    self._store.notify(conn, settled.told)
+                    settling = settle(self._store, conn, [each])
             except TryAgainError:
                 self._ended.append(each)
             except Exception as error:
@@ -308,17 +329,38 @@ class Worker:
                 reason = f"what the handler answered cannot be kept: {getattr(error, 'orig', error)}"
                 self._ended.append(each._replace(ended=Ended(self._handling.retry(each.attempt, known, reason))))
             else:
-                if each.unsettled and not each.won(settled):
-                    each.attempt.lose(LostReason.TAKEN_BY_ANOTHER_WORKER)
-                self._close([each], settled.won)
+                self._close(settling)
         self._settle_at = 0.0 if self._ended else math.inf
 
-    def _close(self, batch: Sequence[Finished], won: Collection[str]) -> None:
+    def _close(self, settling: Settling) -> None:
         """Forget attempts whose ends are written, and tell of them."""
+        batch, won = settling.batch, settling.settled.won
+        for each in batch:
+            if reason := settling.lost.get(each.attempt.held.id):
+                each.attempt.lose(reason)
         self._keeper.remove(each.attempt.held for each in batch)
         self._tally.count(batch, won)
         for each in batch:
             self._tell(each.event(self.name, kept=each.ended.settled is not None or each.attempt.held.id in won))
+
+    def _settle_beside(self) -> None:
+        """Have many settled while this thread claims."""
+        if not self._settle_alone:
+            self._ended = self._settler.take(self._ended)
+            if not self._ended:
+                self._settle_at = math.inf
+
+    def _settled_beside(self, settling: Settling | Unsettled) -> None:
+        self._settler.busy = False
+        if isinstance(settling, Unsettled):
+            self._ended = [*settling.batch, *self._ended]
+            self._settle_at = 0.0
+            self._settle_alone = True
+            return
+        if settling.settled.work & self._types.keys():
+            self._nothing_ready = False
+            self._work_told = True
+        self._close(settling)
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
@@ -332,10 +374,11 @@ class Worker:
         waiting = self._pool.take_back()
         while True:
             waiting = self._pool.give_back(waiting, time.monotonic())
-            if self._ended:
+            if self._ended and not self._settler.busy:
                 self._round(0)
             rest = deadline - time.monotonic()
-            if self._stops > 1 or rest <= 0 or not (self._ended or len(self._pool.running) > len(waiting)):
+            unsettled = self._ended or self._settler.busy
+            if self._stops > 1 or rest <= 0 or not (unsettled or len(self._pool.running) > len(waiting)):
                 break
             self._receive(min(rest, AGAIN_SECONDS) if waiting or self._ended else rest)
         self._receive(0)
@@ -352,8 +395,11 @@ class Worker:
     def _let_go(self, attempts: Sequence[Attempt]) -> None:
         """Settle what has ended, and give back what was cut off."""
         deadline = time.monotonic() + GIVE_BACK_SECONDS
-        while self._ended and time.monotonic() < deadline:
-            self._round(0)
+        while (self._ended or self._settler.busy) and time.monotonic() < deadline:
+            if self._settler.busy:
+                self._receive(AGAIN_SECONDS)
+            else:
+                self._round(0)
         for attempt in attempts:
             attempt.disconnect()
         self._pool.give_back(attempts, deadline)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from jobctl.storage.store import Store
     from jobctl.worker import Worker
 
-OTHER_CONNECTIONS = 3
-"""Besides those of handlers: for claiming and settling, for renewing leases, and for signs of life."""
+OTHER_CONNECTIONS = 4
+"""Besides those of handlers: for claiming, for settling, for renewing leases, and for signs of life."""
 
 SWITCH_SECONDS = 0.001
 """How long a handler that computes keeps other threads waiting, a fifth of Python's own: the thread that talks to the

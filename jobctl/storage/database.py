@@ -42,6 +42,9 @@ class Database(ABC):
 
     dialect: ClassVar[str]
 
+    many_writers: ClassVar[bool]
+    """Whether several connections can write at once."""
+
     def __init__(self, engine: Engine, label: str) -> None:
         self.engine = engine
         _guard_commits(engine)
@@ -127,6 +130,9 @@ class Database(ABC):
 
     def ensure_begun(self, conn: Connection) -> None:  # noqa: B027 - most drivers need nothing done
         """Make sure that a caller's connection is in a transaction of the database's, about to be written to."""
+
+    def may_be_forgotten(self, conn: Connection) -> None:  # noqa: B027 - only some databases can
+        """Let the transaction's commit not wait for the disk: a crash of the server may undo it, one of ours not."""
 
     # --- what differs --------------------------------------------------------------------------------------------
 

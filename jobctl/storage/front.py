@@ -44,8 +44,11 @@ class Front:
         self._claimed.clear()
         self._look_at = time.monotonic() + max(LOOK_SECONDS, seconds / LOOK_SHARE)
 
-    def passed(self, rows: Iterable[JobRow]) -> None:
-        """These jobs were claimed."""
+    def passed(self, rows: Iterable[JobRow], *, all_: bool) -> None:
+        """These jobs were claimed; if they are all that there were, the next claim need not go on, but look anew."""
+        if all_:
+            self._claimed.clear()
+            return
         for row in rows:
             lane, place = (row.type_name, row.priority), (row.scheduled_at.timestamp(), row.chain_id)
             if lane not in self._claimed or place > self._claimed[lane]:

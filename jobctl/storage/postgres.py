@@ -74,6 +74,8 @@ COMPLETE_HELD = """
     COMMIT
 """
 
+BEGIN_FORGETTABLE = "BEGIN; SET LOCAL synchronous_commit TO off"
+
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 
 _CURSOR = "jobctl_cursor"
@@ -91,6 +93,7 @@ class PostgresStore(Store):
     """A store on PostgreSQL 14 or later."""
 
     dialect: ClassVar[str] = "postgresql"
+    many_writers: ClassVar[bool] = True
     insert_jobs: ClassVar[Insert] = own.INSERT_JOBS
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
@@ -149,6 +152,9 @@ class PostgresStore(Store):
         if isinstance(driver, psycopg.Connection) and not driver.closed:
             with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
+
+    def may_be_forgotten(self, conn: Connection) -> None:
+        _exec(conn, BEGIN_FORGETTABLE)
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -243,7 +249,7 @@ class PostgresStore(Store):
             begin = time.monotonic()
             jobs += take(own.CLAIM, limit - len(jobs))
             front.looked(time.monotonic() - begin)
-        front.passed(jobs)
+        front.passed(jobs, all_=len(jobs) < limit)
         return jobs
 
     def claims_under_way(self, conn: Connection) -> set[str]:

@@ -113,6 +113,7 @@ class SqliteStore(Store):
     """A store in a file. A connection belongs to the thread that opened it, and is closed after use."""
 
     dialect: ClassVar[str] = "sqlite"
+    many_writers: ClassVar[bool] = False
     insert_jobs: ClassVar[Insert] = INSERT_JOBS
 
     def __init__(self, path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Large batches, which are settled beside the worker's loop: as if it did so itself, while it goes on."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from support import eventually
+from worker.workshop import Workshop, make
+
+from jobctl import Job, Status, continue_with, settler
+from jobctl.events import Told
+from jobctl.ids import new_id
+
+NUMBER = 40
+
+
+@pytest.fixture(autouse=True)
+def every_batch_is_large(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(settler, "MANY", 1)
+
+
+def settlers() -> list[threading.Thread]:
+    """The threads on which batches are settled."""
+    return [each for each in threading.enumerate() if each.name == "jobctl-settler"]
+
+
+def test_goes_on_meanwhile(postgres_shop: Workshop):
+    """While a batch waits for somebody's lock, other jobs are claimed and run; at the end all is settled."""
+    shop, gate = postgres_shop, postgres_shop.gate()
+    first = shop.start("step")
+    working = shop.work(make("plain", hooks={"between": gate}), make("plain", "other"), concurrency=2)
+    gate.reached()
+    with shop.another_store().transaction() as conn:
+        shop.store.lock(conn, [first])
+        gate.open()
+        eventually(settlers, what="the batch is being settled")
+        ran = [shop.start("other") for _ in range(3)]
+        working.worker.answers(20.0)
+        eventually(lambda: shop.client.get(ran[-1]).status is Status.RUNNING, what="another was claimed meanwhile")
+        assert working.told(Told.JOB_COMPLETED) == []
+    for each in (first, *ran):
+        working.until(Told.JOB_COMPLETED, each)
+        assert shop.client.get(each).status is Status.COMPLETED
+    working.stop()
+    assert settlers() == []
+
+
+def test_stops_only_afterwards(postgres_shop: Workshop):
+    """A worker that is told to stop waits for the batch that is being settled, and gives nothing of it back."""
+    shop, gate = postgres_shop, postgres_shop.gate()
+    chain = shop.start("step")
+    working = shop.work(make("plain", hooks={"between": gate}))
+    gate.reached()
+    with shop.another_store().transaction() as conn:
+        shop.store.lock(conn, [chain])
+        gate.open()
+        eventually(settlers, what="the batch is being settled")
+        working.ask_to_stop()
+        working.until(Told.WORKER_STOPPING)
+        assert working.running
+    events = working.ended()
+    assert [each.told for each in events if each.job_id == chain] == [Told.JOB_COMPLETED]
+    assert (shop.client.get(chain).status, shop.client.get(chain).attempt) == (Status.COMPLETED, 1)
+
+
+def test_what_cannot_be_kept(shop: Workshop):
+    """Of a batch in which one outcome cannot be written, that attempt fails, and the others are what they are."""
+
+    def answer(job: Job) -> object:
+        return continue_with("step", 1, blocked_by=[new_id()]) if job.input == 0 else job.input
+
+    bad, *good = shop.start_many(NUMBER)
+    events = shop.run(make("plain", answer=answer, max_attempts=1), concurrency=NUMBER)
+    assert shop.client.get(bad).status is Status.FAILED
+    assert "cannot be kept" in (shop.client.get_job(bad).last_error or "")
+    assert [shop.client.get(each).output for each in good] == list(range(1, NUMBER))
+    told = sorted(each.told for each in events if each.job_id is not None)
+    assert told == sorted([Told.JOB_FAILED, *[Told.JOB_COMPLETED] * len(good)])
+
+
+def test_what_is_lost(shop: Workshop):
+    """Of a batch in which some were settled by hand meanwhile, those are lost, and the others are written."""
+    gate = shop.gate()
+    chains = shop.start_many(4)
+    working = shop.work(make("plain", hooks={"between": gate}), concurrency=4)
+    gate.reached(4)
+    for each in chains[:2]:
+        with shop.store.transaction() as conn, shop.client.settle(each, conn=conn) as held:
+            held.complete("by hand")
+    gate.open()
+    for each, told in zip(chains, [Told.JOB_LOST] * 2 + [Told.JOB_COMPLETED] * 2, strict=True):
+        working.until(told, each)
+    assert [shop.client.get(each).output for each in chains] == ["by hand", "by hand", 2, 3]
+
+
+def test_chains_go_on(shop: Workshop):
+    """What a batch continues with is claimed as soon as it is written, and a draining worker does all of it."""
+    chains = shop.start_many(NUMBER)
+    shop.run(
+        make("plain", answer=lambda job: continue_with("second", job.input)),
+        make("plain", "second", answer=lambda job: continue_with("third", job.input)),
+        make("plain", "third"),
+    )
+    assert [shop.client.get(each).output for each in chains] == list(range(NUMBER))
