@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Collection, Iterable
 
+from jobctl.storage.parameters import JsonRow
 from jobctl.storage.records import JobRow
 
 LOOK_SECONDS = 1.0
@@ -27,17 +27,15 @@ class Front:
         self._claimed: dict[tuple[str, int], tuple[float, str]] = {}
         self._look_at = 0.0
 
-    def lanes(self, types: Collection[str]) -> str | None:
-        """The parameter of a claim that goes on; None: it shall begin at the first job that waits."""
-        if not self._claimed or time.monotonic() >= self._look_at:
-            return None
-        return json.dumps(
-            [
-                {"type_name": type_name, "priority": priority, "due": due, "chain_id": chain_id}
-                for (type_name, priority), (due, chain_id) in self._claimed.items()
-                if type_name in types
-            ]
-        )
+    def lanes(self, types: Collection[str]) -> list[JsonRow]:
+        """The rows of a claim that goes on; none: it shall begin at the first job that waits."""
+        if time.monotonic() >= self._look_at:
+            return []
+        return [
+            {"type_name": type_name, "priority": priority, "due": due, "chain_id": chain_id}
+            for (type_name, priority), (due, chain_id) in self._claimed.items()
+            if type_name in types
+        ]
 
     def looked(self, seconds: float) -> None:
         """A claim began at the first job that waits, and took so long."""

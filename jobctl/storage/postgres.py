@@ -236,18 +236,19 @@ class PostgresStore(Store):
         lease: str,
         front: Front | None = None,
     ) -> list[JobRow]:
-        def take(statement: Executable, most: int, **lanes: str) -> list[JobRow]:
-            parameters = {"types": type_rows(types), "most": most, "look": most * own.LOOK_AHEAD, **lanes}
-            found = self.run(conn, statement, {**parameters, "claim_worker": worker, "claim_lease": lease})
-            return claimed(found, worker=worker, lease=lease)
+        def take(statement: Executable, most: int, among: int, **parameters: str) -> list[JobRow]:
+            look = most * own.LOOK_AHEAD
+            numbers = {"most": most, "look": look, "look_each": most + (look - most) // max(among, 1)}
+            names = {"types": type_rows(types), "claim_worker": worker, "claim_lease": lease}
+            return claimed(self.run(conn, statement, {**numbers, **names, **parameters}), worker=worker, lease=lease)
 
         if front is None:
-            return take(own.CLAIM, limit)
+            return take(own.CLAIM, limit, len(types))
         lanes = front.lanes(types)
-        jobs = [] if lanes is None else take(own.CLAIM_ON, limit, lanes=lanes)
+        jobs = take(own.CLAIM_ON, limit, len(lanes), lanes=json.dumps(lanes)) if lanes else []
         if len(jobs) < limit:
             begin = time.monotonic()
-            jobs += take(own.CLAIM, limit - len(jobs))
+            jobs += take(own.CLAIM, limit - len(jobs), len(types))
             front.looked(time.monotonic() - begin)
         front.passed(jobs, all_=len(jobs) < limit)
         return jobs

@@ -28,7 +28,8 @@ from jobctl.storage.spelling import among, as_json, epoch, instant, matching, no
 from jobctl.storage.tables import current, job, settled
 
 LOOK_AHEAD = 4
-"""How many times the wanted number a claim looks at, so that others' locks in front do not hide what follows."""
+"""How many times the wanted number a claim looks at, so that others' locks in front do not hide what follows. Of each
+of many types it looks at little more than what is wanted: all of it may be of that type."""
 
 _place: ColumnElement[Any] = literal_column("jobctl_current.ctid")
 
@@ -45,7 +46,7 @@ def _claim(lanes: Any, *where: ColumnElement[bool]) -> Update:
             *where,
         )
         .order_by(current.c.scheduled_at, current.c.chain_id)
-        .limit(bindparam("look"))
+        .limit(bindparam("look_each"))
         .lateral("waiting")
     )
     candidates = (
