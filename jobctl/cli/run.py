@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -211,6 +213,7 @@ class Run:
             others = command_processors(programs, Commands(), {})
         registry = Registry(others or ())
         if wanted:
+            atexit.unregister(gc.freeze)  # what a module leaves open is written and closed as garbage, at the exit
             with contextlib.redirect_stdout(sys.stderr):  # what a module prints when it is imported is no data
                 registry = load_modules(wanted, others or ())
         registry.hide(self.setting(settings.SENSITIVE))

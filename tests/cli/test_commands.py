@@ -236,6 +236,34 @@ def test_start_imports(sqlite_url: str, environment: dict[str, str]):
     assert not loaded("list") & {"psycopg", "pydantic", "rich"}
 
 
+def test_exit(sqlite_url: str, environment: dict[str, str], workplace: Path):
+    """At its exit a command searches nothing for garbage, unless a module was loaded: what that left open is written."""
+    (workplace / "hand.py").write_text(
+        "from jobctl import processor\n@processor('a')\ndef f(job): ...\nopened = open('kept', 'w')\nopened.write('all')\n"
+    )
+    script = (
+        "import atexit, gc, sys; from jobctl.cli.main import main;"
+        "atexit.register(lambda: print(len(gc.get_objects()), file=sys.stderr));"  # the first is called last
+        "main()"
+    )
+
+    def searched(*arguments: str) -> int:
+        done = subprocess.run(
+            [sys.executable, "-c", script, "start", "a", "--quiet", *arguments],
+            env={**environment, "JOBCTL_DATABASE": sqlite_url},
+            cwd=workplace,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return int(done.stderr)
+
+    assert searched() < 1000
+    assert searched("--processors", "./hand.py") > 10_000
+    assert (workplace / "kept").read_text() == "all"
+
+
 def test_no_arguments(jobctl: Callable[..., Result]):
     """Called without anything it shows the help, on stderr, and that was not a success."""
     result = jobctl()
