@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 from jobctl.errors import UsageError
 from jobctl.model import Schedule, Status
@@ -23,6 +23,9 @@ MAX_KEY_LENGTH = 500
 MAX_SLOT_SECONDS = 365 * 86_400
 SLOT_EARLY_SECONDS = 30.0
 """Half of the minute at whose beginning cron starts things: as far as can be from there."""
+
+CARRIED: Final[Any] = object()
+"""In place of the input of a chain that is started again: that of the job with which it is."""
 
 
 def check_priority(priority: int) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection
 
 from jobctl.acts import Hand
+from jobctl.asking import CARRIED
 from jobctl.codecs import decode_json
 from jobctl.errors import NotFoundError, UsageError
 from jobctl.ids import new_id, require_id
@@ -17,9 +18,6 @@ from jobctl.storage.decoding import chain_of
 from jobctl.storage.parameters import JsonRow
 from jobctl.storage.records import JobRow, NewJob
 from jobctl.storage.store import Store
-
-CARRIED: Final[Any] = object()
-"""In place of an input: that of the job which is started again."""
 
 
 def restart(

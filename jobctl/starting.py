@@ -13,7 +13,6 @@ from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.model import Chain, Schedule
 from jobctl.processors import check_type_name, type_name_of
 from jobctl.registry import Registry
-from jobctl.storage import keys, reading
 from jobctl.storage.decoding import chain_of
 from jobctl.storage.records import NewJob
 from jobctl.storage.store import Store
@@ -64,6 +63,10 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
     jobs = _with_keys_of_slots(conn, jobs)
     for job in jobs:
         check_blockers(conn, processors, job, together=jobs)
+    if all(job.key is None for job in jobs):
+        return [chain_of(row) for row in store.start(conn, jobs)]
+    from jobctl.storage import keys, reading
+
     same = keys.same(store, conn, jobs)
     _refuse_same(jobs, same)
     started = store.start(conn, [job for place, job in enumerate(jobs) if place not in same])
@@ -80,6 +83,8 @@ def _with_keys_of_slots(conn: Connection, jobs: Sequence[NewJob]) -> Sequence[Ne
     """The jobs, those whose key is a slot with the key of the present one."""
     if not any(isinstance(job.key, Slot) for job in jobs):
         return jobs
+    from jobctl.storage import reading
+
     now = reading.clock(conn)
     return [replace(job, key=job.key.key(now, job.input)) if isinstance(job.key, Slot) else job for job in jobs]
 
@@ -94,6 +99,8 @@ def check_blockers(conn: Connection, processors: Registry, job: NewJob, *, toget
     """
     known = processors.get(job.type_name)
     if job.blocked_by and known is not None and known.blockers is not None:
+        from jobctl.storage import reading
+
         found = reading.chains(conn, job.blocked_by)
         types = {each.type_name for each in found.values()}
         types.update(each.type_name for each in together if each.id in job.blocked_by)

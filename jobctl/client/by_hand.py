@@ -1,28 +1,30 @@
-"""The calls with which a person acts on chains; each leaves who did it in the history."""
+"""The calls with which a person acts on chains; each leaves who did it in the history.
+
+Most programs call few of them: what they need is imported when they are called.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection
 
-from jobctl import deleting, moving
 from jobctl.asking import ListFilter
-from jobctl.claiming import OneJob
 from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
 from jobctl.ids import require_id
-from jobctl.inside import Inside
 from jobctl.model import Job, Schedule
 from jobctl.processors import AnyProcessor, type_name_of
-from jobctl.selecting import still
-from jobctl.settling import Current
-from jobctl.storage import reading
 from jobctl.storage.records import JobRow
 from jobctl.storage.store import Store
+
+if TYPE_CHECKING:
+    from jobctl.claiming import OneJob
+    from jobctl.inside import Inside
+    from jobctl.settling import Current
 
 
 class HandCalls(Connected):
@@ -57,6 +59,9 @@ class HandCalls(Connected):
             GuardError: The current job is of another type than expected.
             AttemptLostError: The attempt does not hold its job any more.
         """
+        from jobctl.settling import Current
+        from jobctl.storage import reading
+
         wanted = require_id(id)
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
@@ -77,6 +82,8 @@ class HandCalls(Connected):
 
     @staticmethod
     def _lock(store: Store, conn: Connection, wanted: str) -> JobRow:
+        from jobctl.storage import reading
+
         row = store.lock_last(conn, wanted)
         if row is None:
             job = reading.jobs(conn, [wanted]).get(wanted)
@@ -101,6 +108,8 @@ class HandCalls(Connected):
             actor: Who triggers it, for the history; user@host unless given.
             note: Why, for the history.
         """
+        from jobctl.claiming import OneJob
+
         return OneJob(self._ready(), id, now=self._hand(actor, note) if now else None)
 
     def trigger(
@@ -130,6 +139,9 @@ class HandCalls(Connected):
             AlreadySettledError: One is closed, or not its chain's current job any more.
             NotWaitingError: One is neither scheduled nor ready.
         """
+        from jobctl import moving
+        from jobctl.selecting import still
+
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
             return moving.trigger(store, on, still(store, on, ids, within), hand)
@@ -147,6 +159,9 @@ class HandCalls(Connected):
         conn: Connection | None = None,
     ) -> list[Job[Any]]:
         """Move scheduled or ready jobs to another time, another priority, or both; all or none. See trigger."""
+        from jobctl import moving
+        from jobctl.selecting import still
+
         schedule = None if after is None and at is None else Schedule.of(after, at)
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
@@ -181,6 +196,9 @@ class HandCalls(Connected):
             NotFoundError: The only one given does not exist.
             ReferencedError: An open chain that is not deleted too waits for one.
         """
+        from jobctl import deleting
+        from jobctl.selecting import still
+
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
             wanted = still(store, on, chain_ids, within)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
-from jobctl.acts import Hand
 from jobctl.errors import UsageError
 from jobctl.registry import Registry
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.store import Store
+
+if TYPE_CHECKING:
+    from jobctl.acts import Hand
 
 
 class Connected:
@@ -36,6 +39,8 @@ class Connected:
         Raises:
             UsageError: The note is missing, and required.
         """
+        from jobctl.acts import Hand
+
         if self.require_note and not (note or "").strip():
             raise UsageError("what is done by hand needs a note here: say why (note)")
         return Hand.of(actor, note)

@@ -1,4 +1,7 @@
-"""The calls that tell what people did by hand, and what is paused because of it."""
+"""The calls that tell what people did by hand, and what is paused because of it.
+
+Most programs never call them: what they need is imported when they are called.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,6 @@ from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
 from jobctl.ids import require_id
 from jobctl.model import Act, Pause
-from jobctl.storage import history, pausing, reading
-from jobctl.storage.decoding import act_of
 
 
 class HistoryCalls(Connected):
@@ -37,6 +38,9 @@ class HistoryCalls(Connected):
         Raises:
             NotFoundError: There is no such chain or job, and nothing is known of one.
         """
+        from jobctl.storage import history, reading
+        from jobctl.storage.decoding import act_of
+
         check_limit(limit)
         wanted = None if id is None else require_id(id)
         with self._ready().on(conn, read_only=True) as on:
@@ -55,6 +59,8 @@ class HistoryCalls(Connected):
             cursor: Where the page before ended.
             conn: The caller's transaction.
         """
+        from jobctl.storage import pausing
+
         check_limit(limit)
         after = None if cursor is None else require_id(cursor)
         with self._ready().on(conn, read_only=True) as on:

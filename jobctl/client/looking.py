@@ -1,4 +1,7 @@
-"""The calls that read, and that wait."""
+"""The calls that read, and that wait.
+
+A program that only starts chains calls none of them: what they need is imported when they are called.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,9 @@ from sqlalchemy import Connection
 from jobctl.asking import ListFilter, Page
 from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
-from jobctl.finding import of_type, one
 from jobctl.ids import require_id, unique_ids
 from jobctl.model import Chain, ChainDetail, Job, Schedule
 from jobctl.processors import AnyProcessor
-from jobctl.selecting import walk
-from jobctl.storage import history, reading
-from jobctl.storage.decoding import chain_of, detail_of, job_of
-from jobctl.waiting import wait_for
 
 EVERYTHING = ListFilter()
 
@@ -36,6 +34,10 @@ class LookingCalls(Connected):
             NotFoundError: There is none with this id.
             GuardError: It is not of the type asked for.
         """
+        from jobctl.finding import of_type, one
+        from jobctl.storage import reading
+        from jobctl.storage.decoding import chain_of
+
         wanted = require_id(chain_id)
         with self._ready().on(conn, read_only=True) as on:
             return of_type(chain_of(one(reading.chains(on, [wanted]), wanted, "chain")), type_name)
@@ -49,6 +51,10 @@ class LookingCalls(Connected):
             NotFoundError: There is none with this id.
             GuardError: It is not of the type asked for.
         """
+        from jobctl.finding import of_type, one
+        from jobctl.storage import reading
+        from jobctl.storage.decoding import job_of
+
         wanted = require_id(job_id)
         with self._ready().on(conn, read_only=True) as on:
             row = one(reading.jobs(on, [wanted]), wanted, "job")
@@ -60,6 +66,9 @@ class LookingCalls(Connected):
         Raises:
             NotFoundError: There is no such chain or job.
         """
+        from jobctl.storage import history, reading
+        from jobctl.storage.decoding import detail_of
+
         wanted = require_id(id)
         with self._ready().on(conn, read_only=True) as on:
             found = reading.detail(on, wanted)
@@ -75,6 +84,9 @@ class LookingCalls(Connected):
 
     def list_chains(self, wanted: ListFilter = EVERYTHING, *, conn: Connection | None = None) -> Page[Chain]:
         """A page of chains, by the time they were started."""
+        from jobctl.storage import reading
+        from jobctl.storage.decoding import chain_of
+
         with self._ready().on(conn, read_only=True) as on:
             rows, cursor = reading.list_chains(on, _checked(wanted))
         return Page(tuple(chain_of(row) for row in rows), cursor)
@@ -97,10 +109,14 @@ class LookingCalls(Connected):
                 for batch in batches(client.select(later)):
                     client.trigger(batch, within=later)
         """
+        from jobctl.selecting import walk
+
         return walk(self._ready(), conn, _checked(wanted), limit)
 
     def matching(self, chain_ids: Iterable[str], wanted: ListFilter, *, conn: Connection | None = None) -> list[str]:
         """Those of these chains that a list would show, in the order given."""
+        from jobctl.storage import reading
+
         ids = unique_ids(chain_ids)
         with self._ready().on(conn, read_only=True) as on:
             found = reading.chains_that(on, ids, _checked(wanted))
@@ -108,6 +124,9 @@ class LookingCalls(Connected):
 
     def list_jobs(self, wanted: ListFilter = EVERYTHING, *, conn: Connection | None = None) -> Page[Job[Any]]:
         """A page of jobs, by the time they were created."""
+        from jobctl.storage import reading
+        from jobctl.storage.decoding import job_of
+
         with self._ready().on(conn, read_only=True) as on:
             rows, cursor = reading.list_jobs(on, _checked(wanted))
             waits = reading.blocker_ids(on, rows)
@@ -138,6 +157,8 @@ class LookingCalls(Connected):
             NotFoundError: There is no such chain, or it was deleted meanwhile.
             WaitTimeoutError: The time ran out.
         """
+        from jobctl.waiting import wait_for
+
         wanted = list(dict.fromkeys(require_id(each) for each in chain_ids))
         limit = Schedule.of(timeout).after_seconds
         enough = min(len(wanted), 1) if any else len(wanted)

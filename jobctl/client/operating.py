@@ -1,4 +1,7 @@
-"""The calls of people on call: another round, the end, a new beginning, a pause; each is kept in the history."""
+"""The calls of people on call: another round, the end, a new beginning, a pause; each is kept in the history.
+
+Most programs call few of them: what they need is imported when they are called.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from jobctl import cancelling, moving, pausing, restarting
-from jobctl.asking import ListFilter
+from jobctl.asking import CARRIED, ListFilter
 from jobctl.client.connected import Connected
 from jobctl.model import Chain, Job, Pause, Schedule
-from jobctl.restarting import CARRIED
-from jobctl.selecting import still
 
 
 class OperatingCalls(Connected):
@@ -45,6 +45,9 @@ class OperatingCalls(Connected):
             AlreadySettledError: One is closed, or not its chain's current job any more.
             NotFailedError: One has not failed.
         """
+        from jobctl import moving
+        from jobctl.selecting import still
+
         hand = self._hand(actor, note)
         with self._writing(conn) as (store, on):
             return moving.retry(store, on, still(store, on, ids, within), hand)
@@ -81,6 +84,9 @@ class OperatingCalls(Connected):
             AlreadySettledError: One is closed already, or was named by a job that is not current any more.
             ReferencedError: An open chain that is not cancelled too waits for one.
         """
+        from jobctl import cancelling
+        from jobctl.selecting import still
+
         hand = self._hand(actor, reason if note is None else note)
         with self._writing(conn) as (store, on):
             wanted = still(store, on, ids, within)
@@ -117,6 +123,8 @@ class OperatingCalls(Connected):
             UsageError: The job is another chain's.
             InvalidDataError: The processor of that type does not take the input.
         """
+        from jobctl import restarting
+
         hand = self._hand(actor, note)
         schedule = Schedule.of(after, at)
         with self._writing(conn) as (store, on):
@@ -153,6 +161,8 @@ class OperatingCalls(Connected):
             AlreadySettledError: A chain is closed.
             UsageError: Nothing is named.
         """
+        from jobctl import pausing
+
         hand = self._hand(actor, note)
         target = pausing.Target.of(ids, types, everything=everything)
         with self._writing(conn) as (store, on):
@@ -176,6 +186,8 @@ class OperatingCalls(Connected):
         Returns:
             The pauses that were ended; what was not paused is passed over.
         """
+        from jobctl import pausing
+
         hand = self._hand(actor, note)
         target = pausing.Target.of(ids, types, everything=everything)
         with self._writing(conn) as (store, on):

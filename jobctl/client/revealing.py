@@ -1,4 +1,7 @@
-"""The call that keeps who has seen what is sensitive."""
+"""The call that keeps who has seen what is sensitive.
+
+Most programs never call it: what it needs is imported when it is called.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,8 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from jobctl.acts import Hand
 from jobctl.client.connected import Connected
 from jobctl.ids import unique_ids
-from jobctl.storage import reading
 
 
 class RevealingCalls(Connected):
@@ -31,6 +32,9 @@ class RevealingCalls(Connected):
             note: Why, for the history.
             conn: The caller's transaction.
         """
+        from jobctl.acts import Hand
+        from jobctl.storage import reading
+
         hand = Hand.of(actor, note)
         with self._writing(conn) as (store, on):
             found = reading.chains(on, unique_ids(chain_ids))

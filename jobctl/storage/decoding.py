@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jobctl.codecs import decode_json
 from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, LostReason, Paused, Status
-from jobctl.storage.reading import Detail
 from jobctl.storage.records import ChainRow, Held, JobRow
+
+if TYPE_CHECKING:
+    from jobctl.storage.reading import Detail
 
 
 def chain_of(row: ChainRow) -> Chain:

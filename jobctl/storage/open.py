@@ -20,11 +20,11 @@ def open_store(url: str, *, pool_size: int = 5) -> Store:
     """
     scheme, separator, rest = url.partition(":")
     if separator and scheme in {"postgresql", "postgres", "postgresql+psycopg"}:
-        from jobctl.storage.postgres import PostgresStore  # noqa: PLC0415 - as said above
+        from jobctl.storage.postgres import PostgresStore
 
         return PostgresStore(f"postgresql:{rest}", pool_size=pool_size)
     if separator and scheme in {"sqlite", "sqlite+pysqlite"}:
-        from jobctl.storage.sqlite import SqliteStore, path_of  # noqa: PLC0415 - as said above
+        from jobctl.storage.sqlite import SqliteStore, path_of
 
         return SqliteStore(path_of(url))
     raise UsageError("the database URL must begin with postgresql:// or sqlite:///")

@@ -96,8 +96,8 @@ def _rows(url: str, statement: str, parameters: Mapping[str, Any]) -> list[tuple
 
 
 def _rows_of_sqlite(name: str, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    import sqlite3  # noqa: PLC0415 - only the driver that is needed
-    from urllib.parse import quote  # noqa: PLC0415 - as above
+    import sqlite3
+    from urllib.parse import quote
 
     path = os.path.abspath(os.path.expanduser(name))  # noqa: PTH100, PTH111 - as SqliteStore does
     conn = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=BUSY_SECONDS)
@@ -108,7 +108,7 @@ def _rows_of_sqlite(name: str, statement: str, parameters: Mapping[str, Any]) ->
 
 
 def _rows_of_postgres(url: str, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    import psycopg  # noqa: PLC0415 - as above
+    import psycopg
 
     with psycopg.connect(url, autocommit=True, connect_timeout=2) as conn:
         conn.execute(f"SET statement_timeout = {round(BUSY_SECONDS * 1000)}".encode())

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import (
     Connection,
@@ -22,7 +22,6 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
-    select,
     update,
 )
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
@@ -30,17 +29,17 @@ from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
-from jobctl.storage import leasing
 from jobctl.storage import statements as sql
-from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
-from jobctl.storage.front import Front
 from jobctl.storage.parameters import JsonRow, id_rows, type_rows
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
-from jobctl.storage.spelling import among, epoch, matching, now
+from jobctl.storage.spelling import epoch
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
+
+if TYPE_CHECKING:
+    from jobctl.storage.front import Front
 
 BUSY_TIMEOUT = 10.0
 """Seconds that a writer waits for another."""
@@ -67,34 +66,6 @@ INSERT_CURRENT = (
 )
 
 TAKE_WRITE_LOCK = update(current).values(attempt=current.c.attempt).where(current.c.chain_id == bindparam("nobody"))
-
-_first = select(leasing.LANES.c.type_name, leasing.LANES.c.priority, leasing.FIRST_DUE.label("due")).subquery("first")
-LANES = select(_first.c.type_name, _first.c.priority, _first.c.due).where(_first.c.due <= now())
-"""The types and priorities that have jobs to be claimed, and when the first of each was due."""
-
-CANDIDATES = (
-    select(current.c.scheduled_at, current.c.chain_id)
-    .where(
-        current.c.type_name == bindparam("type_name"),
-        current.c.priority == bindparam("priority"),
-        leasing.CLAIMABLE,
-        current.c.scheduled_at <= now(),
-    )
-    .order_by(current.c.scheduled_at, current.c.chain_id)
-    .limit(bindparam("most"))
-)
-
-CLAIM = (
-    update(current)
-    .values(leasing.lease_values())
-    .where(among(current.c.chain_id, sql.IDS.c.id), current.c.type_name == leasing.TYPES.c.type_name)
-)
-
-CLAIMED = (
-    select(*leasing.CLAIMED)
-    .join_from(sql.IDS, current, matching(current.c.chain_id, sql.IDS.c.id))
-    .join(job, job.c.id == current.c.job_id)
-)
 
 _CHECK = {
     sqlite3.SQLITE_CANTOPEN: "check that it names a file, in a folder that you may write to",
@@ -267,19 +238,22 @@ class SqliteStore(Store):
 
         Nothing that is claimed stays in its indexes: there is no need for a front.
         """
+        from jobctl.storage import sqlite_claims as own
+        from jobctl.storage.claimed import claimed
+
         found: list[tuple[int, Any, str]] = []
         lanes = sorted(
             (-priority, due, type_name)
-            for type_name, priority, due in self.run(conn, LANES, {"types": type_rows(types)})
+            for type_name, priority, due in self.run(conn, own.LANES, {"types": type_rows(types)})
         )
         for falling, _, type_name in lanes[:limit]:  # the others' first jobs go after the first ones of these
             parameters = {"type_name": type_name, "priority": -falling, "most": limit}
-            found += [(falling, due, id_) for due, id_ in self.run(conn, CANDIDATES, parameters)]
+            found += [(falling, due, id_) for due, id_ in self.run(conn, own.CANDIDATES, parameters)]
         if not found:
             return []
         ids = id_rows(id_ for _, _, id_ in sorted(found)[:limit])
-        self.run(conn, CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
-        return claimed(self.run(conn, CLAIMED, {"ids": ids}), worker=worker, lease=lease)
+        self.run(conn, own.CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
+        return claimed(self.run(conn, own.CLAIMED, {"ids": ids}), worker=worker, lease=lease)
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         """Differs because every commit changes data_version, which is what others watch."""

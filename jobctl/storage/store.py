@@ -12,15 +12,13 @@ import json
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from sqlalchemy import Connection, Insert
 
 from jobctl.errors import AlreadySettledError, DuplicateIdError, NotFoundError, UsageError
-from jobctl.storage import leasing, queries
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Database, Lock
-from jobctl.storage.front import Front
 from jobctl.storage.parameters import (
     JsonRow,
     act_row,
@@ -49,6 +47,9 @@ from jobctl.storage.records import (
     Settled,
     Settlement,
 )
+
+if TYPE_CHECKING:
+    from jobctl.storage.front import Front
 
 
 class Store(Database):
@@ -131,6 +132,8 @@ class Store(Database):
 
     def lock_last(self, conn: Connection, chain_id: str) -> JobRow | None:
         """Lock a chain if it is open, and read its last job; None when there is no such chain."""
+        from jobctl.storage import queries
+
         self.lock(conn, [chain_id])
         row = conn.execute(queries.LAST_JOB, {"chain_id": chain_id}).one_or_none()
         return None if row is None else JobRow(*row)
@@ -282,11 +285,15 @@ class Store(Database):
 
     def next_due(self, conn: Connection, types: Mapping[str, float]) -> Due:
         """When the next job of these types is due, and when the next lease of any type runs out."""
+        from jobctl.storage import leasing
+
         ((job, lease),) = self.run(conn, leasing.NEXT_DUE, {"types": type_rows(types)})
         return Due(job, lease)
 
     def reap(self, conn: Connection, own_leases: Iterable[str], *, limit: int = 1000) -> list[Reaped]:
         """Give back jobs whose leases ran out, except the caller's own."""
+        from jobctl.storage import leasing
+
         held = json.dumps([{"lease": lease} for lease in own_leases])
         expired = self.locking(leasing.EXPIRED, skip_locked=True)
         reaped = [Reaped(*row) for row in self.run(conn, expired, {"held": held, "most": limit})]
@@ -312,6 +319,8 @@ class Store(Database):
 
         What somebody has locked at this moment is passed over.
         """
+        from jobctl.storage import leasing
+
         held = list(held)
         parameters = {"held": held_rows(held, {})}
         free = {id_ for (id_,) in self.run(conn, self.locking(leasing.RENEWABLE, skip_locked=True), parameters)}
@@ -327,6 +336,8 @@ class Store(Database):
         What somebody has locked at this moment is passed over: it is being settled, and counts as held
         if its lease is still ours.
         """
+        from jobctl.storage import leasing
+
         held = list(held)
         parameters = {"held": held_rows(held, seconds)}
         free = {id_ for (id_,) in self.run(conn, self.locking(leasing.RENEWABLE, skip_locked=True), parameters)}
@@ -340,6 +351,8 @@ class Store(Database):
 
     def states(self, conn: Connection, job_ids: Iterable[str]) -> dict[str, tuple[str, str | None]]:
         """Stored status and lease of the jobs that exist."""
+        from jobctl.storage import leasing
+
         ids = id_rows(job_ids)
         return {id_: (status, lease) for id_, status, lease in self.run(conn, leasing.STATES, {"ids": ids})}
 
