@@ -86,7 +86,7 @@ def _with_keys_of_slots(conn: Connection, jobs: Sequence[NewJob]) -> Sequence[Ne
     from jobctl.storage import reading
 
     now = reading.clock(conn)
-    return [replace(job, key=job.key.key(now, job.input)) if isinstance(job.key, Slot) else job for job in jobs]
+    return [job._replace(key=job.key.key(now, job.input)) if isinstance(job.key, Slot) else job for job in jobs]
 
 
 def check_blockers(conn: Connection, processors: Registry, job: NewJob, *, together: Sequence[NewJob] = ()) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, get_type_hints
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any, Concatenate, NamedTuple, ParamSpec, get_type_hints
 
 import typer
 from typer.main import get_command_from_info
@@ -34,8 +34,7 @@ class ReaderGoneError(Exception):
     """Nobody reads stdout any more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """A command.
 
     Attributes:

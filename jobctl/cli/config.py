@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from jobctl.cli.settings import SETTINGS, Setting
 from jobctl.cli.values import Table, Text
@@ -25,8 +24,7 @@ _BY_KEY = {each.key: each for each in SETTINGS}
 _TABLES = {each.key.partition(".")[0] for each in SETTINGS if "." in each.key}
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where a value came from.
 
     Attributes:
@@ -45,8 +43,7 @@ class Source:
 DEFAULT = Source("default")
 
 
-@dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class Found(NamedTuple, Generic[T]):
     """A value, and where it came from."""
 
     value: T
@@ -172,6 +169,8 @@ def _no_such_profile(name: str, source: Source, path: Path | None, known: Sequen
 
 
 def _content(path: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -5,9 +5,8 @@ A test holds this to what the commands themselves say.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from jobctl.cli.command import Command
@@ -17,8 +16,7 @@ COMPLETE_VARIABLE = "_JOBCTL_COMPLETE"
 """Set by a shell that asks what to complete; the line that is typed comes in variables too."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """A command that is not imported yet.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, TypeVar
 
 from jobctl.cli.documents import iso
 from jobctl.cli.hiding import error_of
@@ -98,8 +97,7 @@ def _changes(act: Act, *, people: bool) -> Iterator[str]:
             yield f"{was} → {now}" if name == "status" else f"{name} {was} → {now}"
 
 
-@dataclass(frozen=True, slots=True)
-class Column(Generic[Item]):
+class Column(NamedTuple, Generic[Item]):
     """A column of a list.
 
     Attributes:

@@ -8,9 +8,8 @@ compares.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from jobctl.cli.values import (
     Age,
@@ -31,16 +30,15 @@ from jobctl.cli.values import (
 from jobctl.options import CONCURRENCY as CONCURRENCIES
 from jobctl.options import MAX_ATTEMPTS as ATTEMPTS
 from jobctl.options import SHORTEST_BEAT, SHORTEST_LEASE, SHORTEST_POLL, WorkerOptions
-from jobctl.retention import Retention
 
 if TYPE_CHECKING:
     from jobctl.cli.programs import Program
+    from jobctl.retention import Retention
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Setting(Generic[T]):
+class Setting(NamedTuple, Generic[T]):
     """Something that can be set.
 
     Attributes:

@@ -1,4 +1,7 @@
-"""What kinds of values a setting may have, and how each is written in a file, a variable or an option."""
+"""What kinds of values a setting may have, and how each is written in a file, a variable or an option.
+
+All settings are made for each command: what only some kinds need is imported when a value is read.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from jobctl.cli import parse
 from jobctl.codecs import parse_json
 from jobctl.errors import InvalidDataError, UsageError
-from jobctl.retention import NEVER, STATUSES, Retention
 from jobctl.sensitive import check_paths
 
 if TYPE_CHECKING:
     from jobctl.cli.programs import Program
+    from jobctl.retention import Retention
 
 T = TypeVar("T")
 
@@ -152,19 +155,23 @@ class Age(Words):
         super().__init__("an age such as 30d, or never,")
 
     def of_text(self, source: str, text: Text) -> str:
+        from jobctl.retention import NEVER
+
         age = super().of_text(source, text)
         if age != NEVER:
             parse.duration(source, age)
         return age
 
 
-class Ages(Kind[Retention]):
+class Ages(Kind["Retention"]):
     """How long chains are kept, by the status in which they ended."""
 
     def of_text(self, source: str, text: Text) -> Retention:
         raise UsageError(f"{source} is no single value")
 
     def of_toml(self, source: str, value: Any, folder: Path) -> Retention:
+        from jobctl.retention import STATUSES, Retention
+
         if not isinstance(value, dict):
             raise UsageError(f"{source} must be a table: an age for {', '.join(STATUSES)}")
         ages = {
@@ -174,6 +181,8 @@ class Ages(Kind[Retention]):
         return Retention(**ages)
 
     def shown(self, value: Retention) -> dict[str, str]:
+        from jobctl.retention import STATUSES
+
         return {status: str(age) for status in STATUSES if (age := getattr(value, status)) is not None}
 
 
@@ -255,7 +264,7 @@ class OfProgram(Kind["Program"]):
         self.hook = hook
 
     def of_text(self, source: str, text: Text) -> Program:
-        from jobctl.cli.programs import program_of_text  # most commands have no use for what reads them
+        from jobctl.cli.programs import program_of_text
 
         return program_of_text(source, str(text))
 

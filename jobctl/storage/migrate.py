@@ -6,10 +6,10 @@ The version's row is the first thing that is written, so that whatever goes wron
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, inspect, select
 
@@ -38,8 +38,7 @@ _VERSION_TABLE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(NamedTuple):
     """One step of the schema."""
 
     version: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -159,7 +158,7 @@ def move_row(outcome: Outcome, before: Locked, successor: JsonRow | None) -> Jso
 
 def act_row(act: NewAct) -> JsonRow:
     """Something done by hand."""
-    return asdict(act)
+    return act._asdict()
 
 
 def failure_row(held: Held, text: str) -> JsonRow:

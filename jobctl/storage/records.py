@@ -1,12 +1,12 @@
 """What goes in and out of a store. Inputs and outputs are JSON text here; only the floors above decode them.
 
-What there is one of for each job is a named tuple: made in a third of the time of a frozen dataclass.
+They are named tuples: made in a third of the time of a frozen dataclass, and declared in a fifth, for which every
+command waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
@@ -17,8 +17,7 @@ WORK, CLOSED, LOST = "jobctl_work", "jobctl_closed", "jobctl_lost"
 """What other processes are told: jobs of this type wait; a chain closed; this running job was settled by hand."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A job to be inserted: the first of a chain, or the successor in one.
 
     Attributes:
@@ -134,8 +133,7 @@ class Continue(NamedTuple):
     successor: NewJob
 
 
-@dataclass(frozen=True, slots=True)
-class NewAct:
+class NewAct(NamedTuple):
     """Something done by hand, to a chain or to many, for the history; details are JSON text."""
 
     chain_id: str | None
@@ -147,16 +145,14 @@ class NewAct:
     details: str
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(NamedTuple):
     """The attempt failed; the job is due again after some seconds, or waits for a person when there are none."""
 
     error: str
     delay: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Postpone:
+class Postpone(NamedTuple):
     """The handler asked for another time; the attempt does not count."""
 
     schedule: Schedule
@@ -172,8 +168,7 @@ class Settlement(NamedTuple):
     outcome: Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What a batch of settlements did.
 
     Attributes:
@@ -201,8 +196,7 @@ def told_of(settled: Iterable[Settled | None]) -> dict[str, set[str]]:
     return told
 
 
-@dataclass(frozen=True, slots=True)
-class Reaped:
+class Reaped(NamedTuple):
     """A job whose lease ran out and that was given back."""
 
     id: str
@@ -212,8 +206,7 @@ class Reaped:
     worker: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(NamedTuple):
     """How many seconds until something happens by itself; None: nothing is in sight.
 
     Attributes:
