@@ -1,4 +1,8 @@
-"""The application, and the one place where errors become a line and an exit code."""
+"""The process: its streams and signals, and the one place where errors become a line and an exit code.
+
+What commands are made of is imported when one is called: then an interrupt ends that quietly too, and the garbage
+collector has been told to wait.
+"""
 
 from __future__ import annotations
 
@@ -14,24 +18,13 @@ import sys
 import traceback
 from collections.abc import Sequence
 from types import FrameType
-from typing import Annotated, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-import typer
-from typer.exceptions import TyperException
-
-from jobctl import __version__
-from jobctl.cli.command import ReaderGoneError, with_common
-from jobctl.cli.index import COMPLETE_VARIABLE
-from jobctl.cli.layout import QuickGroup
-from jobctl.cli.options import Common
 from jobctl.errors import JobctlError, UsageError
 from jobctl.passwords import without_password
 
-_EXAMPLES = """\
-id=$(jobctl start await-approval --input '{"requestId": "123"}' --after 2h)
-jobctl worker --processors mymod
-jobctl complete $id --continue process-request"""
-
+if TYPE_CHECKING:
+    from typer.exceptions import TyperException
 
 GARBAGE = 100_000
 """How many new objects make the garbage collector look. What is imported and rows of jobs are no garbage: by default it
@@ -44,41 +37,6 @@ BROKEN_PIPE = 128 + signal.SIGPIPE
 
 class Terminated(BaseException):
     """SIGTERM came: leave, undoing what is not committed."""
-
-
-def _with_callback(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
-) -> None:
-    """Durable job chains in your own database.
-
-    Start chains of jobs, run workers, look at them, and settle a step by hand. Everything is in one database:
-    PostgreSQL, or an SQLite file when none is configured.
-    """
-
-
-def _remember(context: typer.Context, given: Common, version: bool) -> None:
-    """Keep the options that stand before the command's name."""
-    if version:
-        sys.stdout.write(f"jobctl {__version__}\n")
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        raise UsageError("no command is given; run 'jobctl --help'")
-    context.obj = given
-
-
-def application() -> typer.Typer:
-    """The application; each of its commands is imported when it is called."""
-    app = typer.Typer(
-        cls=QuickGroup,
-        rich_markup_mode=None,  # plain help: quick, and as readable in a pipe
-        pretty_exceptions_enable=False,
-        invoke_without_command=True,
-        context_settings={"help_option_names": ["--help", "-h"]},
-        epilog=_EXAMPLES,
-    )
-    app.callback()(with_common(_remember, like=_with_callback))
-    return app
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -117,7 +75,10 @@ def _refuse_bytes(arguments: Sequence[str]) -> None:
 
 
 def _call(arguments: Sequence[str]) -> Any:
-    command = typer.main.get_command(application())
+    from jobctl.cli.application import application
+    from jobctl.cli.index import COMPLETE_VARIABLE
+
+    command = application()
     if arguments or COMPLETE_VARIABLE in os.environ:
         return command.main(args=list(arguments), prog_name="jobctl", standalone_mode=False)
     with contextlib.redirect_stdout(sys.stderr):  # nothing was asked: the help is no answer
@@ -130,6 +91,8 @@ def _call(arguments: Sequence[str]) -> Any:
 
 def _report(error: Exception, arguments: Sequence[str]) -> int:
     """Tell an error in one line, or as one JSON object, and give its exit code."""
+    from jobctl.cli.command import ReaderGoneError
+
     if isinstance(error, BrokenPipeError | ReaderGoneError):
         _abandon(sys.stdout)
         return BROKEN_PIPE
@@ -151,6 +114,8 @@ def _report(error: Exception, arguments: Sequence[str]) -> int:
 
 def describe(error: Exception) -> tuple[int, str, str, dict[str, object]]:
     """An error's exit code, kind, message and details."""
+    from typer.exceptions import TyperException
+
     if isinstance(error, JobctlError):
         return error.exit_code, kind_of(error), one_line(str(error)), error.details
     if isinstance(error, TyperException):

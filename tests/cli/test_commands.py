@@ -145,6 +145,29 @@ def test_interrupted(sqlite_url: str, call: Callable[..., Result], spawn: Callab
     assert (done.code, done.err) == (code, "")
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_early(environment: dict[str, str], number, code: int):
+    """A command that is interrupted while it is still being imported ends in the same way."""
+    script = (
+        "import os, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == 'typer': os.kill(os.getpid(), {number:d})\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from jobctl.cli.main import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "start", "a"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+
+
 def test_watch(sqlite_url: str, call: Callable[..., Result], spawn: Callable[..., Running]):
     """Show --watch prints again on a change, and ends when the chain is closed."""
     started = call("start", "a", "--database", sqlite_url).out.strip()
@@ -212,12 +235,21 @@ def test_any_time_zone_of_the_server(jobctl: Callable[..., Result]):
     assert shown.json["chain"]["scheduled_at"] == "2099-01-31T15:00:00Z"
 
 
+STARTS = {
+    *("after_commit", "asking", "cli", "client", "codecs", "errors", "ids", "middlewares", "model", "options"),
+    *("passwords", "processors", "registry", "sensitive", "starting", "wording"),
+    *(f"storage.{each}" for each in ("database", "decoding", "migrate", "open", "parameters", "records", "spelling")),
+    *(f"storage.{each}" for each in ("sqlite", "statements", "store", "tables")),
+}
+"""What a start imports of jobctl, beside commands and the client's topics."""
+
+
 def test_start_imports(sqlite_url: str, environment: dict[str, str]):
-    """Help needs neither database nor tables, and SQLite not PostgreSQL's driver: that keeps commands quick."""
-    script = (
-        "import sys; from jobctl.cli.main import run; run(sys.argv[1:]);"
-        "print(*{each.partition('.')[0] for each in sys.modules}, file=sys.stderr)"
-    )
+    """Help needs neither database nor tables, SQLite not PostgreSQL's driver, and a start little of all that there is.
+
+    That keeps commands quick.
+    """
+    script = "import sys; from jobctl.cli.main import run; run(sys.argv[1:]);print(*sys.modules, file=sys.stderr)"
 
     def loaded(*arguments: str) -> set[str]:
         done = subprocess.run(
@@ -232,7 +264,10 @@ def test_start_imports(sqlite_url: str, environment: dict[str, str]):
 
     assert not loaded("--help") & {"sqlalchemy", "psycopg", "pydantic", "rich", "platformdirs"}
     assert not loaded("start", "--help") & {"sqlalchemy", "psycopg", "pydantic", "rich"}
-    assert not loaded("start", "a", "--after", "1s") & {"psycopg", "pydantic", "rich", "dacite"}
+    started = loaded("start", "a", "--after", "1s")
+    assert not started & {"psycopg", "pydantic", "rich", "dacite", "tomllib", "getpass"}
+    own = {each.removeprefix("jobctl.") for each in started if each.startswith("jobctl.")}
+    assert {each for each in own if not each.startswith(("cli.", "client."))} - {"storage"} == STARTS
     assert not loaded("list") & {"psycopg", "pydantic", "rich"}
 
 
