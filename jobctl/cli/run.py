@@ -213,7 +213,7 @@ class Run:
             others = command_processors(programs, Commands(), {})
         registry = Registry(others or ())
         if wanted:
-            atexit.unregister(gc.freeze)  # what a module leaves open is written and closed as garbage, at the exit
+            _search_what_follows()
             with contextlib.redirect_stdout(sys.stderr):  # what a module prints when it is imported is no data
                 registry = load_modules(wanted, others or ())
         registry.hide(self.setting(settings.SENSITIVE))
@@ -234,6 +234,17 @@ class Run:
             self.say(f"inputs, outputs and errors are hidden: what is sensitive in them is not known; {error}")
             return Sensitive({}, everything=True)
         return registry.sensitive
+
+
+def _search_what_follows() -> None:
+    """Have what a module brings be searched for garbage at the exit: what it leaves open is written and closed then.
+
+    What is imported before goes unsearched, as it does when there is no module.
+    """
+    import jobctl.client  # noqa: F401 - most of what a command imports
+
+    gc.freeze()
+    atexit.unregister(gc.freeze)
 
 
 def is_terminal(stream: TextIO | None) -> bool:
