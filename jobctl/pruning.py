@@ -39,7 +39,7 @@ LONGEST_PAUSE = 5.0
 ASK_SECONDS = 0.05
 """How often, during a pause, the caller is asked whether to go on."""
 
-Export = Callable[[Sequence[ChainDetail]], None]
+Export = Callable[[Sequence[ChainDetail], Connection], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Pruning:
         policy: How long what is kept.
         only: Chains of these types alone; empty: of all.
         limit: At most so many chains.
-        export: Is given what is deleted, in the transaction, before it is.
+        export: Is given what is deleted, and the transaction, before it is.
         dry_run: Roll all of it back, and export nothing.
         on_batch: Is told of what was deleted so far.
         cancelled: Is asked between two transactions; once true, no other begins.
@@ -152,7 +152,7 @@ class _Run:
         numbers = {status: sum(each.status == status for each in going.values()) for status in STATUSES}
         if going:
             if self._wanted.export is not None and not self._wanted.dry_run:
-                self._wanted.export([detail_of(each) for each in detailing.details(conn, going)])
+                self._wanted.export([detail_of(each) for each in detailing.details(conn, going)], conn)
             remove(store, conn, going)
             store.record(conn, [self._wanted.hand.act("prune", None, None, change(None, numbers, None))])
         self._done = replace(

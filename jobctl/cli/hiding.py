@@ -6,7 +6,8 @@ sensitive data is asked for when the first value is about to be shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,17 @@ def hide(known: Callable[[], Sensitive]) -> None:
     """Have this say from now on what is sensitive."""
     global _known  # noqa: PLW0603 - of the process, as its streams are
     _known = known
+
+
+@contextmanager
+def nothing_hidden() -> Iterator[None]:
+    """Have nothing be hidden in the block."""
+    known = _known
+    hide(lambda: NOTHING)
+    try:
+        yield
+    finally:
+        hide(known)
 
 
 def input_of(item: Chain | Job[Any]) -> Any:

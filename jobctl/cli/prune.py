@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from jobctl.cli import parse, settings
 from jobctl.cli.command import command
 from jobctl.cli.confirm import confirm
 from jobctl.cli.documents import detail_document
+from jobctl.cli.hiding import nothing_hidden
 from jobctl.cli.options import Actor, Confirm, DryRun, FailEmpty, Json, Note, Yes
 from jobctl.cli.production import confirm_production
 from jobctl.cli.progress import Stop, progress
@@ -23,6 +24,13 @@ from jobctl.errors import UsageError
 from jobctl.model import ChainDetail
 from jobctl.retention import STATUSES, Retention, RetentionPolicy
 from jobctl.wording import span
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from jobctl.cli.export import Export
+    from jobctl.client import Client
+    from jobctl.pruning import Export as Write
 
 AGES = {
     "completed": settings.PRUNE_COMPLETED,
@@ -68,6 +76,9 @@ def prune(
         str | None,
         typer.Option("--export", metavar="FILE", help="Append what is deleted to this file first: JSON lines, gzip."),
     ] = None,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Write what is sensitive to the file too; the history keeps who and when.")
+    ] = False,
     limit: Annotated[str | None, typer.Option("--limit", metavar="N", help="Delete at most so many chains.")] = None,
     dry_run: DryRun = False,
     fail_empty: FailEmpty = False,
@@ -87,12 +98,16 @@ def prune(
     policy = _policy(run, given, types)
     if not dry_run:
         confirm_production(run, confirmed)
+    if reveal and export is None:
+        raise UsageError("--reveal is about --export: give it too, or leave it out")
     most = None if limit is None else parse.whole("--limit", limit, range(1, 1 << 62))
     began = time.monotonic()
-    with ExitStack() as stack:
-        write = _export(stack, export) if not dry_run else None
-        client = stack.enter_context(run.client(dry_run=dry_run))
-        stop = stack.enter_context(Stop(run))
+    with (
+        _opened(None if dry_run else export) as file,
+        run.client(dry_run=dry_run) as client,
+        Stop(run) as stop,
+    ):
+        write = None if file is None else _writer(client, file, reveal=reveal, actor=actor, note=note)
         told = 0
         with progress(run, "prune", most) as advance:
 
@@ -144,14 +159,27 @@ def _policy(run: Run, given: Mapping[str, str | None], types: Sequence[str]) -> 
     return policy
 
 
-def _export(stack: ExitStack, file: str | None) -> Callable[[Sequence[ChainDetail]], None] | None:
-    """What writes deleted chains to the file."""
+def _opened(file: str | None) -> AbstractContextManager[Export | None]:
+    """The file that deleted chains are written to."""
     if file is None:
-        return None
+        return nullcontext()
     from jobctl.cli.export import Export
 
-    opened = stack.enter_context(Export(Path(file).expanduser()))
-    return lambda details: opened.write(detail_document(each) for each in details)
+    return Export(Path(file).expanduser())
+
+
+def _writer(client: Client, file: Export, *, reveal: bool, actor: str | None, note: str | None) -> Write:
+    """What writes chains to the file in the transaction that deletes them, where the trace of a look is left too."""
+
+    def write(details: Sequence[ChainDetail], conn: Connection) -> None:
+        if reveal:
+            from jobctl.cli.revealing import all_of, leave_trace
+
+            leave_trace(client, all_of(details), actor=actor, note=note, conn=conn)
+        with nothing_hidden() if reveal else nullcontext():
+            file.write(detail_document(each) for each in details)
+
+    return write
 
 
 # --- vacuum ------------------------------------------------------------------------------------------------------

@@ -65,10 +65,10 @@ def show(
         raise UsageError("--field prints fields alone: leave out --watch and --json")
     with run.client() as client:
         if reveal:
+            from jobctl.cli.revealing import all_of
             from jobctl.cli.revealing import reveal as showing_all
 
-            detail = client.show(id_)
-            showing_all(run, client, [detail.chain, *detail.jobs], actor=actor, note=note)
+            showing_all(run, client, all_of([client.show(id_)]), actor=actor, note=note)
         if field:
             _write_fields(run, client.show(id_), field)
         elif not watch:

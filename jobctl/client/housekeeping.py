@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Connection
+
 from jobctl.client.connected import Connected
 from jobctl.errors import UsageError
 from jobctl.model import ChainDetail
@@ -28,7 +30,7 @@ class HousekeepingCalls(Connected):
         *,
         only: Iterable[str | AnyProcessor] = (),
         limit: int | None = None,
-        export: Callable[[Sequence[ChainDetail]], None] | None = None,
+        export: Callable[[Sequence[ChainDetail], Connection], None] | None = None,
         dry_run: bool = False,
         on_batch: Callable[[Pruned], None] = lambda _: None,
         cancelled: Callable[[], bool] = lambda: False,
@@ -44,8 +46,9 @@ class HousekeepingCalls(Connected):
             policy: How long what is kept.
             only: Chains of these types alone.
             limit: Delete at most so many chains.
-            export: Is given the chains of a batch before it is committed, and must have them safe when it returns: if
-                the commit then fails, it is given some of them again in a later run. If it raises, they stay.
+            export: Is given the chains of a batch and the transaction that deletes them, before they are, and must have
+                them safe when it returns: if the commit then fails, it is given some of them again in a later run. What
+                it writes in the transaction is kept with the deletion, or not at all. If it raises, they stay.
             dry_run: Do all of it, and roll it back; nothing is exported.
             on_batch: Is told what was deleted so far.
             cancelled: Is asked about twenty times a second; once true, it ends with what is done.

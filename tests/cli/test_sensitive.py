@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +146,37 @@ def test_reveal_of_wait(on: Callable[..., Result], client: Client):
     assert [json.loads(each)["output"]["card"] for each in lines] == [SECRET, SECRET]
     assert [each.action for each in client.show(chains[0]).history] == ["complete", "reveal", "reveal"]
     assert "by hand, bob" in on("show", chains[0]).out
+
+
+@pytest.mark.usefixtures("configured")
+def test_reveal_of_what_it_waits_for(on: Callable[..., Result], client: Client):
+    """The chains that one waits for are shown with it: their histories have it too that they are revealed."""
+    blocker = on("start", "charge", "--input", GIVEN).out.strip()
+    chain = client.start("collect", blocked_by=[blocker]).id
+    assert SECRET in on("show", chain, "--json", "--reveal").out
+    assert [each.action for each in client.show(blocker).history] == ["reveal"]
+
+
+@pytest.mark.usefixtures("configured")
+def test_reveal_of_what_is_pruned(on: Callable[..., Result], client: Client, here: Path):
+    """A file of pruned chains has what is sensitive only with --reveal, and the histories of those chains keep that."""
+    for options in ((), ("--reveal", "--actor", "ann", "--note", "moving house")):
+        chains = [on("start", "pass-on", "--input", each).out.strip() for each in (GIVEN, '{"n": 2}')]
+        for each in chains:
+            on("complete", each, "--output", "1")
+        on("prune", "--completed", "0s", "--export", f"{len(options)}.gz", *options)
+        written = [
+            json.loads(line) for line in gzip.decompress((here / f"{len(options)}.gz").read_bytes()).splitlines()
+        ]
+        shown = GIVEN if options else '{"card": "***", "n": 1, "auth": {"token": "***"}}'
+        assert written[0]["chain"]["input"] == written[0]["jobs"][0]["input"] == json.loads(shown)
+        acts = [[(act.action, act.actor, act.note) for act in client.history(each).items] for each in chains]
+        assert [(each[0] == ("reveal", "ann", "moving house")) for each in acts] == [bool(options), False]
+    refused = on("prune", "--completed", "0s", "--reveal")
+    assert (refused.code, refused.err.splitlines()) == (
+        2,
+        ["jobctl: --reveal is about --export: give it too, or leave it out"],
+    )
 
 
 def test_trace_in_callers_transaction(client: Client):

@@ -242,7 +242,7 @@ def test_dry_run(client):
     age(client, 50, gone)
     exported = []
     policy = RetentionPolicy(Retention(completed="30d"), history="30d")
-    done = client.prune(policy, dry_run=True, export=exported.append)
+    done = client.prune(policy, dry_run=True, export=lambda details, _: exported.append(details))
     assert (done.completed, done.history, exported) == (1, 1, [])
     assert there(client) == {chain}
     with client.store.transaction() as conn:
@@ -251,7 +251,7 @@ def test_dry_run(client):
 
 
 def test_export(client):
-    """What is deleted is handed over before, whole, as show has it; if that fails, it stays."""
+    """What is deleted is handed over before, whole, as show has it; if that fails, it stays, and nothing is written."""
     blocker = completed(client, days=60)
     chain = client.start("b", {"number": 1}, blocked_by=[blocker]).id
     (row,) = claim(client.store, "b")
@@ -264,14 +264,21 @@ def test_export(client):
     age(client, 50, chain)
     shown = {id_: client.show(id_) for id_ in (blocker, chain)}
 
-    def refuse(_):
+    def refuse(details, conn):
+        client.reveal([chain], conn=conn)
         raise OSError("the disk is full")
 
     with pytest.raises(OSError, match="the disk is full"):
         client.prune(Retention(completed="30d"), export=refuse)
-    assert len(there(client)) == 3
+    assert client.show(chain) == shown[chain]
     exported = []
-    client.prune(Retention(completed="30d"), export=exported.extend)
+
+    def export(details, conn):
+        exported.extend(details)
+        client.reveal([chain], conn=conn)
+
+    client.prune(Retention(completed="30d"), export=export)
+    assert client.history(chain).items[0].action == "reveal"
     assert {each.chain.id: each for each in exported} == shown
     assert there(client) == {waiting.id}
 
