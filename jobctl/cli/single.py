@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from jobctl.cli import settings
 from jobctl.cli.command import command
 from jobctl.cli.documents import job_document
 from jobctl.cli.options import Actor, Json, Note, Processors
 from jobctl.cli.render import last_line
 from jobctl.cli.run import Run
-from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, OnFailed
+from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, MaxAttempts, OnFailed
 from jobctl.errors import AttemptLostError, TryAgainError, UnsuccessfulError, UsageError
 from jobctl.events import Event, Told
 
@@ -56,6 +58,7 @@ def run(
     name: Annotated[
         str | None, typer.Option("--name", metavar="NAME", help="The worker's name; else made of host and process.")
     ] = None,
+    max_attempts: MaxAttempts = None,
     exec_: Exec = None,
     exec_shell: ExecShell = False,
     exec_timeout: ExecTimeout = None,
@@ -66,9 +69,10 @@ def run(
 ) -> None:
     """Work one job here and now, as a worker would.
 
-    The job is claimed, its lease renewed, and what comes of it is kept. What its handler prints is seen as it is, and
-    the log is on stderr. The exit code is 0 if the job was completed or handed over, 8 if the attempt failed, 75 if the
-    handler put it off, and 4 if it cannot be had: it is running, blocked, failed, paused, not due yet or closed.
+    The job is claimed, its lease renewed, and what comes of it is kept. What its handler prints is seen as it is, with
+    --json on stderr, where the log is too. The exit code is 0 if the job was completed or handed over, 8 if the attempt
+    failed, 75 if the handler put it off, and 4 if it cannot be had: it is running, blocked, failed, paused, not due yet
+    or closed.
 
     SIGINT or SIGTERM give the job back, as if it had never been claimed.
     """
@@ -80,7 +84,16 @@ def run(
     with run.client() as client:
         last = client.show(id_).jobs[-1]
         types = None if last.status.closed else [last.type_name]  # that it is closed is told by the claim
-        options = WorkerOptions(name=name, types=types, concurrency=1, max_jobs=1, shutdown_timeout=0.0)
+        options = WorkerOptions(
+            name=name,
+            types=types,
+            concurrency=1,
+            max_jobs=1,
+            max_attempts=run.setting(settings.MAX_ATTEMPTS, max_attempts),
+            lease=run.setting(settings.LEASE).total_seconds(),
+            beat=run.setting(settings.BEAT).total_seconds(),
+            shutdown_timeout=0.0,
+        )
         means = Means(
             processors=processors,
             exec_=exec_,
@@ -91,15 +104,16 @@ def run(
             log_format=log_format,
         )
         heard: list[Event] = []
-        number = work(
-            run,
-            means,
-            options,
-            claim=client.claim_of(id_, now=now, actor=actor, note=note),
-            echo=_echo,
-            heard=heard.append,
-            left_out=ABOUT_THE_WORKER,
-        )
+        with redirect_stdout(sys.stderr) if json else nullcontext():  # what a handler prints is no part of a document
+            number = work(
+                run,
+                means,
+                options,
+                claim=client.claim_of(id_, now=now, actor=actor, note=note),
+                echo=_echo,
+                heard=heard.append,
+                left_out=ABOUT_THE_WORKER,
+            )
         ends = [each for each in heard if each.told in ENDS]
         if number is not None and (not ends or ends[-1].told is Told.JOB_RELEASED):
             raise typer.Exit(128 + number)

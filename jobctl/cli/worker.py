@@ -10,7 +10,7 @@ from jobctl.cli import completing, parse, settings
 from jobctl.cli.command import command
 from jobctl.cli.options import Processors
 from jobctl.cli.run import Run
-from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, OnFailed
+from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, MaxAttempts, OnFailed
 
 
 @command(
@@ -53,10 +53,7 @@ def worker(
     ] = None,
     drain: Annotated[bool, typer.Option("--drain", help="End once nothing is ready.")] = False,
     max_jobs: Annotated[str | None, typer.Option("--max-jobs", metavar="N", help="End after so many attempts.")] = None,
-    max_attempts: Annotated[
-        str | None,
-        typer.Option("--max-attempts", metavar="N", help="Then a job is failed, unless its processor says otherwise."),
-    ] = None,
+    max_attempts: MaxAttempts = None,
     lease: Annotated[
         str | None,
         typer.Option(

@@ -8,6 +8,10 @@ import typer
 
 from jobctl.cli import completing, settings
 
+MaxAttempts = Annotated[
+    str | None,
+    typer.Option("--max-attempts", metavar="N", help="Then a job is failed, unless its processor says otherwise."),
+]
 Exec = Annotated[
     list[str] | None,
     typer.Option("--exec", metavar="TYPE=COMMAND", help="Have a command handle a type; repeatable."),

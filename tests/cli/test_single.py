@@ -94,7 +94,8 @@ def test_one_step(start: Callable[..., str], run: Callable[..., Result], show):
     assert (first["status"], second["status"]) == ("continued", "ready")
     done = run(second["id"], "--json")
     assert done.code == 0
-    assert json.loads(done.lines[-1])["output"] == {"greeted": "you"}
+    assert done.json["output"] == {"greeted": "you"}
+    assert "hello, you" in done.err
     again = run(first["id"])
     assert again.code == 4
     assert f"the chain {chain} is completed: it is closed" in again.err
@@ -127,6 +128,15 @@ def test_failing_for_good(start: Callable[..., str], run: Callable[..., Result])
     assert error["message"].endswith("failed: ValueError: no luck; its attempts are used up")
     assert [json.loads(line)["event"] for line in result.err.splitlines()[:-1] if "event" in line][-1] == "job_failed"
     assert "is failed: retry it first" in run(chain).err
+
+
+def test_max_attempts(start: Callable[..., str], run: Callable[..., Result], here: Path):
+    """The number of attempts may be given, or be that of workers in the configuration."""
+    chains = [start("bad") for _ in range(2)]
+    assert "its attempts are used up" in run(chains[0], "--max-attempts", "1").err
+    (here / "jobctl.toml").write_text("[worker]\nmax_attempts = 1\n")
+    assert "its attempts are used up" in run(chains[1]).err
+    assert run(chains[1], "--max-attempts", "none").code == 2
 
 
 def test_put_off(start: Callable[..., str], run: Callable[..., Result]):
