@@ -10,6 +10,7 @@ from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.completing import words
 from jobctl.cli.index import COMPLETE_VARIABLE
+from jobctl.cli.options import Json
 from jobctl.cli.run import Run
 
 SHELLS = ("bash", "zsh", "fish")
@@ -27,6 +28,7 @@ SHELLS = ("bash", "zsh", "fish")
 def completion(
     run: Run,
     shell: Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.", autocompletion=words(*SHELLS))],
+    json: Json = False,
 ) -> None:
     """Print the script with which a shell completes.
 
@@ -36,4 +38,8 @@ def completion(
     from typer._completion_shared import get_completion_script
 
     known = parse.one_of("SHELL", shell, SHELLS)
-    run.out(get_completion_script(prog_name="jobctl", complete_var=COMPLETE_VARIABLE, shell=known))
+    script = get_completion_script(prog_name="jobctl", complete_var=COMPLETE_VARIABLE, shell=known)
+    if json:
+        run.json({"shell": known, "script": script})
+    else:
+        run.out(script)

@@ -53,7 +53,10 @@ def migrate(
 @command(
     "schema",
     section="Database",
-    examples=(("jobctl schema --dialect postgresql > schema.sql", ""),),
+    examples=(
+        ("jobctl schema --dialect postgresql > schema.sql", ""),
+        ("jobctl schema --json", "with the version that it is"),
+    ),
 )
 def schema(
     run: Run,
@@ -66,6 +69,7 @@ def schema(
             autocompletion=completing.words(*DIALECTS),
         ),
     ] = None,
+    json: Json = False,
 ) -> None:
     """Print the schema of a new database as SQL, without connecting."""
     if dialect is not None:
@@ -73,6 +77,10 @@ def schema(
     else:
         with run.store() as store:
             kind = store.dialect
-    from jobctl.storage.migrate import schema_script
+    from jobctl.storage.migrate import known_version, schema_script
 
-    run.out(schema_script(kind).rstrip("\n"))
+    script = schema_script(kind)
+    if json:
+        run.json({"dialect": kind, "version": known_version(kind), "sql": script})
+    else:
+        run.out(script.rstrip("\n"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -69,10 +68,10 @@ def run(
 ) -> None:
     """Work one job here and now, as a worker would.
 
-    The job is claimed, its lease renewed, and what comes of it is kept. What its handler prints is seen as it is, with
-    --json on stderr, where the log is too. The exit code is 0 if the job was completed or handed over, 8 if the attempt
-    failed, 75 if the handler put it off, and 4 if it cannot be had: it is running, blocked, failed, paused, not due yet
-    or closed.
+    The job is claimed, its lease renewed, and what comes of it is kept. What its handler prints is seen as it is, and
+    the log is on stderr; with --json both are there, the log as JSON lines. The exit code is 0 if the job was completed
+    or handed over, 8 if the attempt failed, 75 if the handler put it off, and 4 if it cannot be had: it is running,
+    blocked, failed, paused, not due yet or closed.
 
     SIGINT or SIGTERM give the job back, as if it had never been claimed.
     """
@@ -104,20 +103,21 @@ def run(
             log_format=log_format,
         )
         heard: list[Event] = []
-        with redirect_stdout(sys.stderr) if json else nullcontext():  # what a handler prints is no part of a document
-            number = work(
-                run,
-                means,
-                options,
-                claim=client.claim_of(id_, now=now, actor=actor, note=note),
-                echo=_echo,
-                heard=heard.append,
-                left_out=ABOUT_THE_WORKER,
-            )
+        number = work(
+            run,
+            means,
+            options,
+            claim=client.claim_of(id_, now=now, actor=actor, note=note),
+            echo=_echo,
+            heard=heard.append,
+            left_out=ABOUT_THE_WORKER,
+            json=json,
+        )
         ends = [each for each in heard if each.told in ENDS]
         if number is not None and (not ends or ends[-1].told is Told.JOB_RELEASED):
             raise typer.Exit(128 + number)
-        _conclude(run, client, ends[-1], seen=last.type_name in means.programs(run), json=json)
+        seen = last.type_name in means.programs(run) or means.log(run, json=json) == "json"
+        _conclude(run, client, ends[-1], seen=seen, json=json)
 
 
 def _echo(data: bytes) -> None:
@@ -134,7 +134,7 @@ def _conclude(run: Run, client: Client, end: Event, *, seen: bool, json: bool) -
         run: The command.
         client: Where the job is.
         end: What was told last.
-        seen: Whether a command was run, whose stderr was seen.
+        seen: Whether all of an error was seen: a command's stderr, or in a log for machines.
         json: Print the job.
 
     Raises:

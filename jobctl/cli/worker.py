@@ -8,7 +8,7 @@ import typer
 
 from jobctl.cli import completing, parse, settings
 from jobctl.cli.command import command
-from jobctl.cli.options import Processors
+from jobctl.cli.options import Json, Processors
 from jobctl.cli.run import Run
 from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, MaxAttempts, OnFailed
 
@@ -19,6 +19,7 @@ from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeo
     examples=(
         ("jobctl worker --processors mymod", ""),
         ("jobctl worker --processors ./handlers.py --drain", "ends once nothing is ready"),
+        ("jobctl worker --processors ./handlers.py --drain --json --quiet", "and prints what it did"),
         ("jobctl worker --processors mymod --types resize,import --concurrency 4", ""),
         ("jobctl worker --exec 'resize=./resize.sh --fast' --exec-timeout 5m", "a command handles the type"),
     ),
@@ -94,16 +95,19 @@ def worker(
     exec_max_output: ExecMaxOutput = None,
     on_failed: OnFailed = None,
     log_format: LogFormat = None,
+    json: Json = False,
 ) -> None:
     """Run jobs until stopped, and log on stderr what happens.
 
     SIGTERM and SIGINT stop it: running jobs may end, the others are given back; a second signal stops at once.
-    The exit code is then 143 or 130. With --quiet only what went wrong is logged.
+    The exit code is then 143 or 130. With --quiet only what went wrong is logged. With --json the log is one of JSON
+    lines, what handlers print goes there too, and stdout gets one document at the end: how many attempts ended how.
 
     A command of --exec gets the job as JSON on stdin and JOBCTL_JOB_ID, JOBCTL_CHAIN_ID, JOBCTL_TYPE and
     JOBCTL_ATTEMPT in its environment. JSON on its stdout is the output, exit code 0 completes, 75 asks for another
     attempt, all else is a failed one with the end of stderr as its error.
     """
+    from jobctl.cli.worked import Worked
     from jobctl.cli.working import Means, work
     from jobctl.options import MAX_JOBS, WorkerOptions
 
@@ -129,6 +133,9 @@ def worker(
         on_failed=on_failed,
         log_format=log_format,
     )
-    number = work(run, means, options)
+    worked = Worked()
+    number = work(run, means, options, heard=worked.hear if json else lambda _: None, json=json)
+    if json:
+        run.json(worked.document(number))
     if number is not None:
         raise typer.Exit(128 + number)

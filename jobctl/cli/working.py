@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +79,10 @@ class Means:
         """What to run for a job that has failed: what the option says, or else the configuration."""
         return run.setting(settings.ON_FAILED, self.on_failed)
 
+    def log(self, run: Run, *, json: bool) -> str:
+        """How to log: as the option says, as JSON where a document is asked for, or else as the configuration says."""
+        return run.setting(settings.LOG_FORMAT, self.log_format or ("json" if json else None))
+
 
 def work(
     run: Run,
@@ -89,6 +93,7 @@ def work(
     echo: Callable[[bytes], object] | None = None,
     heard: Callable[[Event], None] = lambda _: None,
     left_out: Collection[Told] = (),
+    json: bool = False,
 ) -> int | None:
     """Have a worker work until it ends.
 
@@ -100,6 +105,7 @@ def work(
         echo: Called with what commands write to stderr.
         heard: Called with what happens, besides the log.
         left_out: What the log says nothing of.
+        json: Stdout is for a document alone: what handlers print goes to stderr.
 
     Returns:
         The first signal that it was stopped by, if one came.
@@ -110,12 +116,14 @@ def work(
     from jobctl.processes import Commands
     from jobctl.worker import Worker
 
-    log = run.setting(settings.LOG_FORMAT, means.log_format)
+    log = means.log(run, json=json)
     programs, hook = means.programs(run), means.hook(run)
     for each in (*programs.values(), *([] if hook is None else [hook])):
         each.check()
     pool_size = min(options.concurrency, MOST_TRANSACTIONS) + OTHER_CONNECTIONS
     with ExitStack() as open_:  # what is opened last is closed first
+        if json:
+            open_.enter_context(redirect_stdout(sys.stderr))
         environment: dict[str, str] = {}
         commands = open_.enter_context(closing(Commands(echo)))
         registry = run.registry(means.processors, command_processors(programs, commands, environment))

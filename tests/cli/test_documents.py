@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 from staff import hire
-from support import Result
+from support import COMMANDS, Result
 from working import claim
 
 from jobctl import errors
 from jobctl.cli import documents, log, numbers
 from jobctl.cli.main import kind_of
+from jobctl.cli.worked import Worked
 from jobctl.events import Event, Told
 from jobctl.model import Act, AttemptError, Status
 from jobctl.reasons import Reason
@@ -101,6 +102,29 @@ def test_operating(call: Callable[..., Result], contract: dict):
     page = call("history", "--json").json
     assert list(page) == contract["List"][0]
     assert all(list(each) == contract["Act"][0] for each in page["items"])
+
+
+def test_scripts(call: Callable[..., Result], contract: dict):
+    """The documents of schema and completion have exactly the fields that are written down, and what else is printed."""
+    for heading, words, text in (("Schema", ("schema",), "sql"), ("Completion", ("completion", "zsh"), "script")):
+        document = call(*words, "--json").json
+        assert list(document) == contract[heading][0]
+        assert document[text].rstrip("\n") == call(*words).out.rstrip("\n")
+
+
+def test_worked(contract: dict):
+    """What a worker has done has exactly the fields that are written down."""
+    worked = Worked()
+    for told in Told:
+        worked.hear(Event(told, "w"))
+    document = worked.document(15)
+    assert list(document) == contract["Worked"][0]
+    assert list(document.values()) == ["w", *[1] * 8, "SIGTERM"]
+
+
+def test_every_command_has_one(call: Callable[..., Result]):
+    """There is no command without --json."""
+    assert [each.name for each in COMMANDS if "\n  --json " not in call(each.name, "--help").out] == []
 
 
 def test_start_complete_wait_migrate(call: Callable[..., Result], contract: dict):

@@ -24,6 +24,9 @@ def two(job: Job): return continue_with(ok, job.input)
 @processor("bad", max_attempts=1)
 def bad(job: Job): raise ValueError("no luck")
 
+@processor("loud")
+def loud(job: Job): print("loud!")
+
 @processor("slow")
 def slow(job: Job):
     Path("began").touch()
@@ -79,15 +82,35 @@ def test_quiet_log(sqlite_url: str, jobctl: Callable[..., Result], call: Callabl
     assert result.err.endswith("ValueError: no luck\n")
 
 
+@pytest.mark.usefixtures("handlers")
+def test_document(sqlite_url: str, jobctl: Callable[..., Result], call: Callable[..., Result]):
+    """With --json it prints one document at its end, how many attempts ended how; all else is on stderr, as JSON too."""
+    for type_name in ("ok", "ok", "two", "bad", "loud"):
+        call("start", type_name, "--database", sqlite_url)
+    result = jobctl("worker", "--processors", "handlers", "--drain", "--json", "--quiet", "--name", "w1")
+    assert {name: value for name, value in result.json.items() if value} == {
+        "worker": "w1",
+        "completed": 4,
+        "continued": 1,
+        "failed": 1,
+    }
+    said, logged = result.err.splitlines()
+    assert (said, json.loads(logged)["event"]) == ("loud!", "job_failed")
+    both = jobctl("worker", "--processors", "handlers", "--drain", "--json", "--log-format", "human")
+    assert both.json["completed"] == 0
+    assert " stopped" in both.err
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals(
     handlers: Path, sqlite_url: str, spawn: Callable[..., Running], call: Callable[..., Result], number, code: int
 ):
-    """A signal lets running jobs end; the exit code then tells which it was."""
+    """A signal lets running jobs end; the exit code then tells which it was, and so does the document."""
     chain = call("start", "slow", "--input", "0.5", "--database", sqlite_url).out.strip()
-    working = spawn("worker", "--processors", "handlers", "--log-format", "json")
+    working = spawn("worker", "--processors", "handlers", "--json")
     eventually(handlers.with_name("began").exists)
-    assert working.send(number).wait().code == code
+    result = working.send(number).wait()
+    assert (result.code, result.json["signal"], result.json["completed"]) == (code, number.name, 1)
     assert call("list", "--database", sqlite_url).out.split("\t")[:3] == [chain, "slow", "completed"]
 
 
