@@ -17,7 +17,7 @@ from jobctl.middlewares import Around
 from jobctl.model import Chain, LostReason
 from jobctl.storage.database import COMMIT_GUARD
 from jobctl.storage.decoding import lost_reason
-from jobctl.storage.inside import settled_inside
+from jobctl.storage.inside import SettledAs, settled_inside
 from jobctl.storage.records import Held, JobRow, Locked, Outcome, Settled, Settlement
 from jobctl.storage.store import Store, is_held
 
@@ -66,8 +66,8 @@ class Attempt:
         self._lost: LostReason | None = None
         self._lost_told: threading.Event | None = None  # made for who waits: it takes as long as all else here
         self._on_lost: Callable[[], object] | None = None
-        self.settled_by_its_command = False
-        """Whether it lost its job to nobody else: a command that it ran has settled it."""
+        self.settled_by_its_command: SettledAs | None = None
+        """It lost its job to nobody else: a command that it ran has settled it, and as what."""
         self.interrupted_by: BaseException | None = None
         """What the database failed with when a phase began or ended, or its connection broke within."""
         self.around: Around | None = None
@@ -252,9 +252,10 @@ class Attempt:
         """
         with self._store.transaction(read_only=True) as conn:
             self.settled_by_its_command = settled_inside(conn, self.held)
-        if self.settled_by_its_command:
-            self.lose(LostReason.ALREADY_COMPLETED)
-        return self.settled_by_its_command
+        if self.settled_by_its_command is None:
+            return False
+        self.lose(LostReason.ALREADY_COMPLETED)
+        return True
 
     @property
     def completing(self) -> bool:

@@ -52,7 +52,7 @@ class Finished(NamedTuple):
         """What to tell of it, once its outcome is written, or known not to be."""
         told: Told = Told.JOB_LOST
         detail: str | None = str(self.attempt.lost)
-        if self.attempt.settled_by_its_command:
+        if self.attempt.settled_by_its_command is not None:
             told, detail = Told.JOB_SETTLED, "by its command"
         elif kept:
             match self.ended.outcome:

@@ -92,6 +92,11 @@ class Current:
         if self._inside is not None:
             self._by_attempt = self._inside.facts(self._row)
 
+    @property
+    def is_its_commands(self) -> bool:
+        """Whether it is a command of the job's own attempt that settles it, and no person; known once checked."""
+        return bool(self._by_attempt)
+
     def complete(self, output: Any = None) -> None:
         """End the chain with an output."""
         self._refuse_if_unsettleable()

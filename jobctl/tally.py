@@ -94,18 +94,22 @@ class Tally:
 
         Args:
             batch: The attempts.
-            won: Whose outcomes were written, by the ids of their jobs; of those that did not write it themselves.
+            won: Whose outcomes were written, by the ids of their jobs; of those that did not write it themselves, or
+                had their commands do it.
         """
         with self._guard:
             counts = self._counts
             for attempt, (outcome, settled), seconds in batch:
                 held = attempt.held
-                if outcome is None or (settled is None and held.id not in won):
-                    continue  # lost
+                kind: type | None = attempt.settled_by_its_command
+                if kind is None:
+                    if outcome is None or (settled is None and held.id not in won):
+                        continue  # lost
+                    kind = type(outcome)
                 found = counts.get(held.type_name)
                 if found is None:
                     found = counts[held.type_name] = Counts()
-                found.outcomes[type(outcome)] += 1
+                found.outcomes[kind] += 1
                 found.seconds += seconds
                 found.buckets[bisect_left(BOUNDS, seconds)] += 1
                 if type(outcome) is Retry and outcome.delay is None:

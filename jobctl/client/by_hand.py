@@ -63,7 +63,7 @@ class HandCalls(Connected):
         from jobctl.storage import reading
 
         wanted = require_id(id)
-        hand = self._hand(actor, note)
+        hand = self._hand(actor, note, by_hand=inside is None)
         with self._writing(conn) as (store, on):
             row = self._lock(store, on, wanted)
             waits_for = reading.blocker_ids(on, [row]).get(row.id, ())
@@ -78,6 +78,7 @@ class HandCalls(Connected):
                 inside=inside,
             )
             current.check(wanted, None if expect is None else type_name_of(expect))
+            self._hand(actor, note, by_hand=not current.is_its_commands)
             yield current
 
     @staticmethod

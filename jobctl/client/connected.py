@@ -33,15 +33,15 @@ class Connected:
             self._checked = True
         return self.store
 
-    def _hand(self, actor: str | None, note: str | None) -> Hand:
+    def _hand(self, actor: str | None, note: str | None, *, by_hand: bool = True) -> Hand:
         """Who acts, and why, for the history.
 
         Raises:
-            UsageError: The note is missing, and required.
+            UsageError: The note is missing, and required of what is done by hand.
         """
         from jobctl.acts import Hand
 
-        if self.require_note and not (note or "").strip():
+        if by_hand and self.require_note and not (note or "").strip():
             raise UsageError("what is done by hand needs a note here: say why (note)")
         return Hand.of(actor, note)
 

@@ -81,12 +81,14 @@ TALLIES = select(
 )
 
 _acted_on: Any = literal_column("jobctl_act.details ->> 'type'")
+_inside: Any = literal_column("jobctl_act.details ->> 'worker'")
 
 ACTS = (
     select(_acted_on, act.c.action, func.count())
-    .where(act.c.at >= instant(bindparam("since")), _acted_on.is_not(None))
+    .where(act.c.at >= instant(bindparam("since")), _acted_on.is_not(None), _inside.is_(None))
     .group_by(_acted_on, act.c.action)
 )
+"""What a worker's command did to its own job is the worker's: its tally has it."""
 
 _since = func.coalesce(current.c.claimed_at, current.c.scheduled_at)
 

@@ -173,7 +173,7 @@ SETTLING = {
 
 
 def test_settled_inside(shop: Workshop, sh: Handled):
-    """What the command settles by jobctl is the result, whatever its end: nothing is lost, and no error is kept."""
+    """What the command settles by jobctl is the result, whatever its end: no error is kept, and it is the worker's work."""
     handled = [sh(f"jobctl {text}", name=f"t{number}", max_output=1000) for number, text in enumerate(SETTLING)]
     chains = [shop.start(each.name) for each in handled]
     events = shop.run(*handled)
@@ -185,6 +185,11 @@ def test_settled_inside(shop: Workshop, sh: Handled):
         assert (act.details["worker"], act.details["attempt"]) == ("w1", 1)
         told = [(each.told, each.detail) for each in events if each.job_id == chain]
         assert [each for each in told if each[0] is not Told.JOB_STARTED] == [(Told.JOB_SETTLED, "by its command")]
+    counted = [(each.ever, each.done[0].by_hand) for each in shop.client.stats().types if each.type_name != "next"]
+    assert [(ever.completed, ever.continued, ever.durations.count) for ever, _ in counted] == [
+        (int("--continue" not in text), int("--continue" in text), 1) for text in SETTLING
+    ]
+    assert [by_hand for _, by_hand in counted] == [{}] * len(SETTLING)
 
 
 def test_goes_on_after_settling(shop: Workshop, sh: Handled, tmp_path: Path):
@@ -201,6 +206,19 @@ def test_goes_on_after_settling(shop: Workshop, sh: Handled, tmp_path: Path):
     (tmp_path / "go").touch()
     working.until(Told.JOB_SETTLED, chain)
     assert (tmp_path / "ended").exists()
+
+
+def test_note_that_is_required(shop: Workshop, sh: Handled, tmp_path: Path):
+    """Where acts by hand need a note, a command needs none to settle its own job, but one for any other."""
+    (tmp_path / "jobctl.toml").write_text("require_note = true\n")
+    other, chain = shop.start("other"), shop.start()
+    shop.run(
+        sh(
+            "export JOBCTL_CONFIG=$HERE/jobctl.toml\n"
+            f"jobctl complete {other}; [ $? = 2 ] && jobctl complete $JOBCTL_JOB_ID --output 1 >&2"
+        )
+    )
+    assert (shop.client.get(other).status, shop.client.get(chain).output) == (Status.READY, 1)
 
 
 def test_another_attempts_command(shop: Workshop, sh: Handled):
