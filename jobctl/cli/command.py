@@ -24,6 +24,7 @@ _COMMON = {
     "database": options.Database,
     "config": options.Config,
     "profile": options.Profile,
+    "setting": options.Setting,
     "no_color": options.NoColor,
     "debug": options.Debug,
     "quiet": options.Quiet,

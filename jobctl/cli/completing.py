@@ -57,6 +57,13 @@ def statuses(incomplete: str) -> Iterable[Offer]:
     return [f"{before}{comma}{each.value}" for each in Status if each.value.startswith(last)]
 
 
+def settings(incomplete: str) -> Iterable[Offer]:
+    """The settings, to be followed by their values."""
+    from jobctl.cli.settings import SETTINGS
+
+    return [f"{each.key}=" for each in SETTINGS if not each.of_profile and each.key.startswith(incomplete)]
+
+
 def profiles(ctx: Any, incomplete: str) -> Iterable[Offer]:
     """The profiles of the configuration."""
     try:
@@ -78,11 +85,11 @@ def _asked(ctx: Any, ask: Callable[[str], list[Offer]]) -> list[Offer]:
     """What the database that is selected so far answers in time."""
     answer: list[Offer] = []
     try:
-        from jobctl.cli import settings
+        from jobctl.cli.settings import DATABASE
         from jobctl.storage.recent import import_driver
 
         configuration = _configuration(ctx, _given(ctx, "profile"))
-        url = configuration.find(settings.DATABASE, _given(ctx, "database")).value
+        url = configuration.find(DATABASE, _given(ctx, "database")).value
         import_driver(url)
     except Exception:  # noqa: BLE001 - as said above
         return []
@@ -100,7 +107,16 @@ def _asked(ctx: Any, ask: Callable[[str], list[Offer]]) -> list[Offer]:
 def _configuration(ctx: Any, profile: str | None) -> Any:
     from jobctl.cli.config import read_configuration
 
-    return read_configuration(_given(ctx, "config"), profile)
+    return read_configuration(_given(ctx, "config"), profile, _all_given(ctx, "setting"))
+
+
+def _all_given(ctx: Any, name: str) -> list[str]:
+    """All that a repeatable option of every command says on the line, the last last."""
+    found: list[str] = []
+    while ctx is not None:
+        found[:0] = ctx.params.get(name) or ()
+        ctx = ctx.parent
+    return found
 
 
 def _given(ctx: Any, name: str) -> str | None:

@@ -60,6 +60,7 @@ class Configuration:
         profile_source: By what.
         profiles: All that the file has.
         values: By key, what the file or its profile says.
+        given: By key, what ``--setting`` says.
     """
 
     file: Path | None = None
@@ -67,9 +68,10 @@ class Configuration:
     profile_source: Source = DEFAULT
     profiles: Sequence[str] = ()
     values: Mapping[str, Found[Any]] = field(default_factory=dict)
+    given: Mapping[str, Found[Any]] = field(default_factory=dict)
 
     def find(self, setting: Setting[T], option: Text | None = None) -> Found[T]:
-        """The value of a setting: the option's, its variable's, the profile's, the file's, or the default.
+        """The value of a setting: of its option, ``--setting``, its variable, the profile, the file, or the default.
 
         Args:
             setting: The setting.
@@ -81,6 +83,8 @@ class Configuration:
         if option is not None and option != []:
             where = setting.option or setting.key
             return Found(setting.kind.of_text(where, option), Source("option", where))
+        if (given := self.given.get(setting.key)) is not None:
+            return given
         variable = setting.variable
         if variable is not None and (text := os.environ.get(variable)):
             return Found(setting.kind.of_text(f"the variable {variable}", text), Source("environment", variable))
@@ -89,7 +93,7 @@ class Configuration:
         return Found(setting.default_value(), DEFAULT)
 
 
-def read_configuration(file: str | None, profile: str | None = None) -> Configuration:
+def read_configuration(file: str | None, profile: str | None = None, given: Sequence[str] = ()) -> Configuration:
     """The configuration: of ``--config``, JOBCTL_CONFIG, the current folder, or the user's; empty without a file.
 
     The profile is that of ``--profile``, JOBCTL_PROFILE, or ``profile`` in the file.
@@ -97,9 +101,10 @@ def read_configuration(file: str | None, profile: str | None = None) -> Configur
     Args:
         file: What ``--config`` says.
         profile: What ``--profile`` says.
+        given: What ``--setting`` says, each as KEY=VALUE.
 
     Raises:
-        UsageError: A file or profile that was named does not exist, or a file cannot be understood.
+        UsageError: A file or profile that was named does not exist, or a file or a setting cannot be understood.
     """
     path = _path(file)
     content = {} if path is None else _content(path)
@@ -112,15 +117,29 @@ def read_configuration(file: str | None, profile: str | None = None) -> Configur
     chosen, source = _profile(profile, own, path)
     if chosen is not None and chosen not in profiles:
         raise UsageError(_no_such_profile(chosen, source, path, list(profiles)))
+    said = dict(map(_given, given))
     if path is None:
-        return Configuration()
+        return Configuration(given=said)
     values = dict(_values(path, content, None))
     for name, table in profiles.items():
-        said = dict(_values(path, table, name))  # those that are not chosen are looked at too: a mistake shows early
+        own_values = dict(_values(path, table, name))  # not only of the chosen one: a mistake shows early
         if name == chosen:
-            for key, found in said.items():
+            for key, found in own_values.items():
                 values[key] = _over(values.get(key), found, _BY_KEY[key])
-    return Configuration(path, chosen, source, tuple(profiles), values)
+    return Configuration(path, chosen, source, tuple(profiles), values, said)
+
+
+def _given(text: str) -> tuple[str, Found[Any]]:
+    """A key and its value, as ``--setting`` has them."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise UsageError(f"--setting: '{text}' is not KEY=VALUE, such as worker.lease=1m")
+    setting = _BY_KEY.get(key)
+    if setting is None:
+        raise UsageError(f"--setting: there is no key '{key}'; {_key_hint(key)}")
+    if setting.of_profile:
+        raise UsageError(f"--setting: '{key}' says what a profile is: write it below one in the configuration file")
+    return key, Found(setting.kind.of_text(f"--setting {key}", value), Source("option", "--setting"))
 
 
 def _over(file: Found[Any] | None, profile: Found[Any], setting: Setting[Any]) -> Found[Any]:

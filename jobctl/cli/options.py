@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,6 +21,7 @@ class Common:
         database: A URL.
         config: A configuration file.
         profile: A profile of the configuration.
+        setting: Settings, each as KEY=VALUE; the last of a key counts.
         no_color: Write no colour, on a terminal either.
         debug: Show the traceback of an error.
         quiet: Say nothing but errors.
@@ -28,6 +30,7 @@ class Common:
     database: str | None = None
     config: str | None = None
     profile: str | None = None
+    setting: Sequence[str] | None = None
     no_color: bool = False
     debug: bool = False
     quiet: bool = False
@@ -38,6 +41,7 @@ class Common:
             database=self.database if self.database is not None else before.database,
             config=self.config if self.config is not None else before.config,
             profile=self.profile if self.profile is not None else before.profile,
+            setting=(*(before.setting or ()), *(self.setting or ())),
             no_color=self.no_color or before.no_color,
             debug=self.debug or before.debug,
             quiet=self.quiet or before.quiet,
@@ -67,6 +71,16 @@ Profile = Annotated[
         rich_help_panel=COMMON_PANEL,
         help="Of the configuration.  [$JOBCTL_PROFILE]",
         autocompletion=completing.profiles,
+    ),
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--setting",
+        metavar="KEY=VALUE",
+        rich_help_panel=COMMON_PANEL,
+        help="A key of the configuration: worker.lease=1m; repeatable.",
+        autocompletion=completing.settings,
     ),
 ]
 NoColor = Annotated[bool, typer.Option("--no-color", rich_help_panel=COMMON_PANEL, help="No colour.  [$NO_COLOR]")]

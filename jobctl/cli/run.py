@@ -113,7 +113,7 @@ class Run:
     @cached_property
     def configuration(self) -> Configuration:
         """What the configuration file and its profile say."""
-        return read_configuration(self.common.config, self.common.profile)
+        return read_configuration(self.common.config, self.common.profile, self.common.setting or ())
 
     def setting(self, setting: settings.Setting[T], option: Text | None = None) -> T:
         """The value of a setting: the option's if it was given, else that of the variable, file or default."""

@@ -50,6 +50,7 @@ def test_words(complete: Callable[..., list[str]], here: Path):
     assert complete("list", "--status", "ready,fa") == ["ready,failed"]
     assert complete("start", "a", "--key-scope", "") == ["incomplete", "any"]
     assert complete("completion", "") == ["bash", "zsh", "fish"]
+    assert complete("list", "--setting", "worker.le") == ["worker.lease="]
     (here / "jobctl.toml").write_text("profiles.prod = {}\nprofiles.dev = {}")
     assert complete("--profile", "") == complete("list", "--profile", "") == ["prod", "dev"]
     (here / "jobctl.toml").write_text("wrong = 1")

@@ -191,7 +191,7 @@ def test_no_such_profile(profiles: Path, here: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("profiles")
 def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch):
-    """A setting's variable goes over the profile; what says what the profile is, has none."""
+    """A setting's variable goes over the profile, and --setting over that; what says what the profile is, has none."""
     own = {settings.MAX_ATTEMPTS.key: "3", "worker.log_format": "json", "prune.types": '{"a": {"completed": "1d"}}'}
     own |= {f"prune.{each}": "never" for each in ("completed", "cancelled", "failed", "history")}
     texts = {
@@ -215,6 +215,37 @@ def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch):
         found = read_configuration(None, "prod").find(each)
         assert found.source == Source("environment", each.variable)
         assert found.value == each.kind.of_text(f"the variable {each.variable}", text) != each.default
+        monkeypatch.setenv(each.variable, "not looked at")
+        given = read_configuration(None, "prod", [f"{each.key}={text}"]).find(each)
+        assert (given.value, given.source) == (found.value, Source("option", "--setting"))
+
+
+@pytest.mark.usefixtures("profiles")
+def test_setting_of_one_call(call: Callable[..., Result]):
+    """--setting counts for the call, before the command and behind it, the last one of a key; an option goes over it."""
+    words = ("--setting", "worker.lease=1m", "config", "--setting", "worker.lease=2m", "--setting", "require_note=yes")
+    found = {each["key"]: (each["value"], each["where"]) for each in call(*words, "--json").json["settings"]}
+    assert (found["worker.lease"], found["require_note"]) == (("120s", "--setting"), (True, "--setting"))
+    assert found["database"][1] == "--database"
+    chain = call("start", "a", "--input", '{"card": 1}', "--setting", 'sensitive={"a": ["card"]}', "--json").json
+    assert chain["input"] == {"card": "***"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("worker.lease", "--setting: 'worker.lease' is not KEY=VALUE"),
+        ("worker.leese=1m", "--setting: there is no key 'worker.leese'; did you mean 'worker.lease'?"),
+        ("worker.lease=soon", "--setting worker.lease: 'soon' is not a duration"),
+        ("production=false", "--setting: 'production' says what a profile is"),
+        ("database=", "--setting database is empty"),
+    ],
+)
+def test_bad_setting(call: Callable[..., Result], text: str, said: str):
+    """What --setting says that cannot be understood is refused, by whatever command."""
+    refused = call("list", "--setting", text)
+    assert (refused.code, refused.out) == (2, "")
+    assert said in refused.err
 
 
 @pytest.mark.parametrize(
