@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import Result, Running
+from support import Result, Running, eventually
 
 from jobctl.cli.config import read_configuration
 from jobctl.cli.settings import PRODUCTION
@@ -93,6 +93,37 @@ def test_worker_as_systemd_runs_it(sqlite_url: str, workplace: Path, tmp_path: P
     assert json.loads(working.err.splitlines()[0])["database"] == sqlite_url
     timeout = re.search(r"--shutdown-timeout (\d+)s", found["ExecStart"])
     assert int(found["TimeoutStopSec"]) > int(timeout[1])
+
+
+def test_container_as_compose_runs_it(
+    database_url: str, workplace: Path, spawn: Callable[..., Running], jobctl: Callable[..., Result]
+):
+    """The health check is well while the container's worker lives, and ill before and afterwards, when it was stopped."""
+    text = (FOLDER / "compose.yaml").read_text()
+    (given,) = re.findall(r"^    environment:\n((?: {6}.*\n)+)", text, re.MULTILINE)
+    environment = dict(re.findall(r"^ +(\w+): (.*)$", given, re.MULTILINE)) | {"JOBCTL_DATABASE": database_url}
+    kind, *check = json.loads(re.findall(r"^      test: (.*)$", text, re.MULTILINE)[0])
+    assert kind == "CMD"
+    (workplace / f"{environment['JOBCTL_PROCESSORS']}.py").write_text(
+        "from jobctl import processor\n@processor('resize')\ndef resize(job): ...\n"
+    )
+
+    def check_health() -> tuple[int, bool]:
+        found = jobctl(*command(shlex.join(check)), env=environment)
+        assert found.err == ""
+        return found.code, "resize" in found.out
+
+    assert check_health() == (8, True)
+    container = command(shlex.join(json.loads(re.findall(r"^    command: (.*)$", text, re.MULTILINE)[0])))
+    working = spawn(*container, env=environment)
+    eventually(lambda: check_health() == (0, False))
+    away = jobctl(*command(shlex.join(check)), env={**environment, "JOBCTL_DATABASE": "postgresql://127.0.0.1:1/app"})
+    assert away.code == 75
+    (stop_signal,) = re.findall(r"stop_signal: (\w+)", text)
+    assert working.send(signal.Signals[stop_signal]).wait().code == 143
+    assert check_health() == (8, True)
+    (grace,) = re.findall(r"stop_grace_period: (\d+)s", text)
+    assert int(grace) > int(container[container.index("--shutdown-timeout") + 1].removesuffix("s"))
 
 
 def test_starts_run(call: Callable[..., Result], here: Path):
