@@ -10,7 +10,7 @@ from typing import Final
 
 from jobctl.durations import Durations
 from jobctl.errors import UsageError
-from jobctl.model import Status, parse_duration
+from jobctl.model import Pause, Status, parse_duration
 from jobctl.reports import MISSED_BEATS
 
 OPEN: Final = (Status.READY, Status.SCHEDULED, Status.RUNNING, Status.BLOCKED, Status.FAILED)
@@ -135,23 +135,6 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Paused:
-    """A type of which nothing is claimed.
-
-    Attributes:
-        type_name: Which; None: all types.
-        at: Since when.
-        actor: Who did it.
-        note: Why, in their words.
-    """
-
-    type_name: str | None
-    at: datetime
-    actor: str
-    note: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class TypeStats:
     """What is counted of one type.
 
@@ -179,13 +162,13 @@ class Stats:
     Attributes:
         at: When, by the database's clock.
         windows: The windows asked for, in their order.
-        paused: The types that are paused.
+        paused: The types that are paused, or all.
         types: All types that have open jobs or of which something was done, by name.
     """
 
     at: datetime
     windows: tuple[Window, ...]
-    paused: tuple[Paused, ...]
+    paused: tuple[Pause, ...]
     types: tuple[TypeStats, ...]
 
 

@@ -10,10 +10,10 @@ import typer
 from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import iso
-from jobctl.cli.options import Actor, After, At, Json, Note
+from jobctl.cli.options import After, At, By, Json
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
-from jobctl.cli.selection import Deed, Which, carry_out, on_jobs, refuse_kept
+from jobctl.cli.selection import Deed, Which, carry_out, on_jobs
 from jobctl.errors import UsageError
 from jobctl.model import Job, Status
 
@@ -43,8 +43,7 @@ DELETE: Deed[str] = Deed(
     str,
     "deleted",
     str,
-    newest_first=True,  # who waits was mostly started later than what they wait for: so it goes first
-    together=True,
+    awaited_stay=True,
 )
 
 
@@ -58,19 +57,14 @@ DELETE: Deed[str] = Deed(
     ),
     changes=True,
 )
-def trigger(run: Run, which: Which, actor: Actor = None, note: Note = None, json: Json = False) -> None:
+def trigger(run: Run, which: Which, by: By, json: Json = False) -> None:
     """Have scheduled jobs run now, in the order given.
 
     The jobs' ids are printed. Ids are all or none, five hundred at a time: one that is running, blocked or closed is
     exit code 4, a missing one 3. A filter is about scheduled and ready chains; it asks first, and passes over what
     has moved on meanwhile.
     """
-
-    def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[Job[Any]]:
-        return client.trigger(ids, actor=actor, note=note, **how)
-
-    with run.client(dry_run=which.dry_run) as client:
-        carry_out(run, client, which, TRIGGER, call, json=json)
+    carry_out(run, which, by, TRIGGER, lambda client, ids, **how: client.trigger(ids, **how), json=json)
 
 
 @command(
@@ -86,13 +80,12 @@ def trigger(run: Run, which: Which, actor: Actor = None, note: Note = None, json
 def reschedule(
     run: Run,
     which: Which,
+    by: By,
     after: After = None,
     at: At = None,
     priority: Annotated[
         str | None, typer.Option("--priority", metavar="N", help="Higher goes first, -1000 to 1000; else as it is.")
     ] = None,
-    actor: Actor = None,
-    note: Note = None,
     json: Json = False,
 ) -> None:
     """Move waiting jobs to another time or priority.
@@ -107,10 +100,9 @@ def reschedule(
         raise UsageError("say to what: give --after, --at or --priority")
 
     def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[Job[Any]]:
-        return client.reschedule(ids, priority=number, actor=actor, note=note, **due, **how)
+        return client.reschedule(ids, priority=number, **due, **how)
 
-    with run.client(dry_run=which.dry_run) as client:
-        carry_out(run, client, which, RESCHEDULE, call, json=json)
+    carry_out(run, which, by, RESCHEDULE, call, json=json)
 
 
 @command(
@@ -126,11 +118,10 @@ def reschedule(
 def delete(
     run: Run,
     which: Which,
+    by: By,
     cascade: Annotated[
         bool, typer.Option("--cascade", help="With all chains that they wait for, and that those do.")
     ] = False,
-    actor: Actor = None,
-    note: Note = None,
     json: Json = False,
 ) -> None:
     """Delete chains with all that belongs to them.
@@ -142,8 +133,6 @@ def delete(
 
     def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[str]:
         keep = how["within"] is not None
-        return client.delete(ids, cascade=cascade, keep_awaited=keep, actor=actor, note=note, **how)
+        return client.delete(ids, cascade=cascade, keep_awaited=keep, **how)
 
-    with run.client(dry_run=which.dry_run) as client:
-        outcome = carry_out(run, client, which, DELETE, call, json=json)
-        refuse_kept(client, outcome, "delete")
+    carry_out(run, which, by, DELETE, call, json=json)

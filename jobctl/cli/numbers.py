@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
-from jobctl.cli.documents import iso
+from jobctl.cli.documents import iso, pause_document
 from jobctl.cli.render import Column
 from jobctl.model import Status
 from jobctl.stats import (
@@ -14,7 +14,6 @@ from jobctl.stats import (
     Activity,
     Done,
     Failure,
-    Paused,
     Running,
     Stats,
     TypeStats,
@@ -39,17 +38,13 @@ def stats_document(stats: Stats) -> dict[str, Any]:
     return {
         "at": iso(stats.at),
         "windows": [_window_document(each) for each in stats.windows],
-        "paused": [_paused_document(each) for each in stats.paused],
+        "paused": [pause_document(each) for each in stats.paused],
         "types": [_type_document(each) for each in stats.types],
     }
 
 
 def _window_document(window: Window) -> dict[str, Any]:
     return {"window": window.label, "since": iso(window.since), "seconds": round(window.seconds, 3)}
-
-
-def _paused_document(paused: Paused) -> dict[str, Any]:
-    return {"type": paused.type_name, "at": iso(paused.at), "actor": paused.actor, "note": paused.note}
 
 
 def _type_document(stats: TypeStats) -> dict[str, Any]:

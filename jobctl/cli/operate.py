@@ -10,11 +10,11 @@ import typer
 from jobctl.cli import parse
 from jobctl.cli.command import command
 from jobctl.cli.documents import chain_document
-from jobctl.cli.options import Actor, After, At, DryRun, Json, Note, Processors
+from jobctl.cli.options import Actor, After, At, By, DryRun, Json, Note, Processors
 from jobctl.cli.render import plain
 from jobctl.cli.run import Run
-from jobctl.cli.selection import Deed, Which, carry_out, on_jobs, refuse_kept
-from jobctl.model import Chain, Job, Status
+from jobctl.cli.selection import Deed, Which, carry_out, on_jobs
+from jobctl.model import Chain, Status
 
 if TYPE_CHECKING:
     from jobctl.client import Client
@@ -31,8 +31,7 @@ CANCEL: Deed[Chain] = Deed(
     lambda chain: chain.id,
     "items",
     chain_document,
-    newest_first=True,  # who waits was mostly started later than what they wait for: so it goes first
-    together=True,
+    awaited_stay=True,
 )
 
 
@@ -46,19 +45,14 @@ CANCEL: Deed[Chain] = Deed(
     ),
     changes=True,
 )
-def retry(run: Run, which: Which, actor: Actor = None, note: Note = None, json: Json = False) -> None:
+def retry(run: Run, which: Which, by: By, json: Json = False) -> None:
     """Give failed jobs another round of attempts.
 
     They are due now, in the order given, and their attempts are counted anew; the errors so far are kept. The jobs' ids
     are printed. Ids are all or none, five hundred at a time: one that has not failed is exit code 4, a missing one 3. A
     filter is about failed chains; it asks first, and passes over what has moved on meanwhile.
     """
-
-    def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[Job[Any]]:
-        return client.retry(ids, actor=actor, note=note, **how)
-
-    with run.client(dry_run=which.dry_run) as client:
-        carry_out(run, client, which, RETRY, call, json=json)
+    carry_out(run, which, by, RETRY, lambda client, ids, **how: client.retry(ids, **how), json=json)
 
 
 @command(
@@ -74,6 +68,7 @@ def retry(run: Run, which: Which, actor: Actor = None, note: Note = None, json: 
 def cancel(
     run: Run,
     which: Which,
+    by: By,
     reason: Annotated[
         str | None,
         typer.Option("--reason", metavar="TEXT", help="Why it is not wanted; the note, unless one is given."),
@@ -81,8 +76,6 @@ def cancel(
     cascade: Annotated[
         bool, typer.Option("--cascade", help="With all open chains that wait for them, and that wait for those.")
     ] = False,
-    actor: Actor = None,
-    note: Note = None,
     json: Json = False,
 ) -> None:
     """Close chains as cancelled, wherever they stand.
@@ -94,11 +87,9 @@ def cancel(
 
     def call(client: Client, ids: Sequence[str], **how: Any) -> Sequence[Chain]:
         keep = how["within"] is not None
-        return client.cancel(ids, reason=reason, cascade=cascade, keep_awaited=keep, actor=actor, note=note, **how)
+        return client.cancel(ids, reason=reason, cascade=cascade, keep_awaited=keep, **how)
 
-    with run.client(dry_run=which.dry_run) as client:
-        outcome = carry_out(run, client, which, CANCEL, call, json=json)
-        refuse_kept(client, outcome, "cancel")
+    carry_out(run, which, by, CANCEL, call, json=json)
 
 
 @command(

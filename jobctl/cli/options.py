@@ -142,6 +142,20 @@ Confirm = Annotated[
 ]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="Why, for the history.")]
 
+
+@dataclass(frozen=True, slots=True)
+class By:
+    """Who does something by hand, and why.
+
+    Attributes:
+        actor: Who; user@host unless given.
+        note: Why.
+    """
+
+    actor: Actor = None
+    note: Note = None
+
+
 Reveal = Annotated[bool, typer.Option("--reveal", help="Show what is sensitive too; the history keeps who and when.")]
 
 OfType = Annotated[

@@ -19,6 +19,7 @@ from jobctl.cli.documents import job_document
 from jobctl.cli.options import (
     All,
     AtMost,
+    By,
     ChainType,
     Confirm,
     DryRun,
@@ -98,10 +99,17 @@ class Which:
 
 
 class Call(Protocol[Result]):
-    """What is done to a batch, all or none."""
+    """What is done to a batch, all or none: a call of the client's."""
 
     def __call__(
-        self, client: Client, ids: Sequence[str], *, within: ListFilter | None, conn: Connection | None
+        self,
+        client: Client,
+        ids: Sequence[str],
+        *,
+        within: ListFilter | None,
+        actor: str | None,
+        note: str | None,
+        conn: Connection | None,
     ) -> Sequence[Result]: ...
 
 
@@ -119,8 +127,8 @@ class Deed(Generic[Item]):
         key: Its place in the document of --json.
         document: It there.
         told: A line about it, for a person; None: only how many there are.
-        newest_first: In which order a filter takes them.
-        together: A dry run of several batches is one transaction: what one does counts for the next.
+        awaited_stay: What an open chain waits for stays: it is passed over, which is told at the end. Who waits goes
+            first, therefore the newest, and a dry run of several batches is one transaction: one counts for the next.
     """
 
     verb: str
@@ -132,12 +140,16 @@ class Deed(Generic[Item]):
     key: str
     document: Callable[[Item], Any]
     told: Callable[[Item], str] | None = None
-    newest_first: bool = False
-    together: bool = False
+    awaited_stay: bool = False
 
     def counted(self, number: int) -> str:
         """So many of these things."""
         return f"{number:,} {self.thing}{'' if number == 1 else 's'}"
+
+
+def on_jobs(verb: str, done: str, statuses: tuple[Status, ...], told: Callable[[Job[Any]], str]) -> Deed[Job[Any]]:
+    """An act on chains' current jobs."""
+    return Deed(verb, done, "job", statuses, lambda job: job.id, lambda job: job.chain_id, "items", job_document, told)
 
 
 @dataclass(slots=True)
@@ -159,16 +171,24 @@ class Outcome(Generic[Item]):
     passed_over: list[str] = field(default_factory=list)
 
 
-def carry_out(
-    run: Run, client: Client, which: Which, deed: Deed[Item], call: Call[Item], *, json: bool
-) -> Outcome[Item]:
+def carry_out(run: Run, which: Which, by: By, deed: Deed[Item], call: Call[Item], *, json: bool) -> None:
     """Do something to the chains that the options choose, batch by batch; prints what was done.
 
     Raises:
         UsageError: The options choose nothing, or it was not confirmed.
         JobctlError: A batch was refused; those before it are done, and the message says how many.
+        ConflictError: Some had to stay, because open chains wait for them.
         typer.Exit: Nothing matched, and that is to be a failure.
     """
+    with run.client(dry_run=which.dry_run) as client:
+        outcome = _carry_out(run, client, which, by, deed, call, json=json)
+        if deed.awaited_stay:
+            _refuse_kept(client, outcome, deed)
+
+
+def _carry_out(
+    run: Run, client: Client, which: Which, by: By, deed: Deed[Item], call: Call[Item], *, json: bool
+) -> Outcome[Item]:
     within = _filter(run, which, deed)
     chosen = _chosen(run, which) if within is None else _matching(run, client, which, deed, within)
     outcome: Outcome[Item] = Outcome(within, len(chosen))
@@ -180,7 +200,7 @@ def carry_out(
 
     with Stop(run) as stop:
         try:
-            _do_batches(run, client, chosen, which, deed, call, outcome, stop, json=json)
+            _do_batches(run, client, chosen, which, by, deed, call, outcome, stop, json=json)
         except JobctlError as error:
             if outcome.done and not which.dry_run:
                 document()
@@ -206,6 +226,7 @@ def _do_batches(
     client: Client,
     chosen: Sequence[str],
     which: Which,
+    by: By,
     deed: Deed[Item],
     call: Call[Item],
     outcome: Outcome[Item],
@@ -220,7 +241,7 @@ def _do_batches(
             if stop.asked:
                 return
             with transaction() as conn:
-                items = call(client, batch, within=outcome.within, conn=conn)
+                items = call(client, batch, within=outcome.within, actor=by.actor, note=by.note, conn=conn)
             outcome.done += len(items)
             if outcome.within is not None:
                 changed = {deed.chain_of(each) for each in items}
@@ -241,7 +262,7 @@ def _transactions(
     """What each batch is done in: a transaction of its own, rolled back in a dry run."""
     if not which.dry_run:
         yield nullcontext
-    elif not deed.together:
+    elif not deed.awaited_stay:
         yield client.dry_run
     else:
         with client.dry_run() as conn:
@@ -250,6 +271,19 @@ def _transactions(
 
 def _nothing(_: int) -> None:
     """Show no progress."""
+
+
+def _refuse_kept(client: Client, outcome: Outcome[Any], deed: Deed[Any]) -> None:
+    """Say at the end that chains which still match had to stay.
+
+    Raises:
+        ConflictError: Some had to.
+    """
+    if outcome.within is not None and (kept := client.matching(outcome.passed_over, outcome.within)):
+        more = f" and {len(kept) - MOST_NAMED:,} more" if len(kept) > MOST_NAMED else ""
+        raise ConflictError(
+            f"open chains wait for {', '.join(kept[:MOST_NAMED])}{more}: {deed.verb} those too, or first"
+        )
 
 
 def _tell(run: Run, deed: Deed[Item], outcome: Outcome[Item], *, few: bool) -> None:
@@ -292,7 +326,7 @@ def _filter(run: Run, which: Which, deed: Deed[Any]) -> ListFilter | None:
         since=parse.ago("--since", which.since, run.say),
         until=parse.ago("--until", which.until, run.say),
         roots_only=which.roots,
-        newest_first=deed.newest_first,
+        newest_first=deed.awaited_stay,
     )
 
 
@@ -349,22 +383,3 @@ def _show_sample(client: Client, wanted: ListFilter, matching: str, number: int)
     lines = [line if len(line) < width else f"{line[: width - 2]}…" for line in lines]
     more = number - len(lines)
     sys.stderr.write("\n".join([f"{matching}:", *lines, *([f"  and {more:,} more"] if more > 0 else [])]) + "\n")
-
-
-# --- shared by the acts ------------------------------------------------------------------------------------------
-
-
-def on_jobs(verb: str, done: str, statuses: tuple[Status, ...], told: Callable[[Job[Any]], str]) -> Deed[Job[Any]]:
-    """An act on chains' current jobs."""
-    return Deed(verb, done, "job", statuses, lambda job: job.id, lambda job: job.chain_id, "items", job_document, told)
-
-
-def refuse_kept(client: Client, outcome: Outcome[Any], verb: str) -> None:
-    """Say at the end that chains which still match had to stay.
-
-    Raises:
-        ConflictError: Some had to.
-    """
-    if outcome.within is not None and (kept := client.matching(outcome.passed_over, outcome.within)):
-        more = f" and {len(kept) - MOST_NAMED:,} more" if len(kept) > MOST_NAMED else ""
-        raise ConflictError(f"open chains wait for {', '.join(kept[:MOST_NAMED])}{more}: {verb} those too, or first")

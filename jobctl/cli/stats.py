@@ -94,9 +94,9 @@ def _write_tables(run: Run, stats: Stats) -> None:
     if stats.paused:
         run.out("")
     for each in stats.paused:
-        what = "all types are" if each.type_name is None else f"{plain(each.type_name)} is"
+        what = "all types are" if each.name is None else f"{plain(each.name)} is"
         note = f": {plain(each.note)}" if each.note else ""
-        run.out(f"{what} paused, {relative(each.at, stats.at)} by {plain(each.actor)}{note}")
+        run.out(f"{what} paused, {relative(each.at, stats.at)} by {plain(each.actor or '')}{note}")
 
 
 def _rows(stats: Stats) -> list[Row]:

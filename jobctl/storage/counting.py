@@ -17,7 +17,6 @@ from jobctl.stats import (
     Done,
     Failure,
     Minute,
-    Paused,
     Running,
     Stats,
     TypeStats,
@@ -27,10 +26,11 @@ from jobctl.stats import (
     Working,
 )
 from jobctl.storage.decoding import instant_of
+from jobctl.storage.pausing import EVERYTHING, paused_types
 from jobctl.storage.spelling import as_text, epoch, instant
 from jobctl.storage.statements import BLOCKED, FAILED, PENDING, RUNNING
 from jobctl.storage.store import Store
-from jobctl.storage.tables import act, current, error, job, pause, tally, worker
+from jobctl.storage.tables import act, current, error, job, tally, worker
 from jobctl.storage.tallying import COUNTED, EVER, Sum, clock
 
 HOUR = timedelta(hours=1)
@@ -73,8 +73,6 @@ RUNNING_BY_TYPE = (
     .where(current.c.status == RUNNING)
     .group_by(current.c.type_name)
 )
-
-PAUSES = select(pause.c.type_name, epoch(pause.c.at), pause.c.actor, pause.c.note).order_by(pause.c.type_name)
 
 TALLIES = select(
     epoch(tally.c.minute), tally.c.type_name, *(tally.c[name] for name in COUNTED), as_text(tally.c.durations)
@@ -174,17 +172,16 @@ def stats(store: Store, conn: Connection, lengths: Sequence[timedelta], type_nam
     reader = _Reader(store, conn, type_name)
     at = clock(store, conn)
     windows = tuple(_window(length, at) for length in lengths)
-    paused = pauses(store, conn)
+    paused = paused_types(conn)
     open_ = _open(reader, at)
     paused_chains = dict(reader.rows(PAUSED_CHAINS))
     worked = _worked(reader, windows)
     acts = [_acts(reader, window) for window in windows]
     names = sorted({*open_, *worked, *(name for each in acts for name in each)})
-    stopped = {each.type_name for each in paused}
     types = tuple(
         TypeStats(
             type_name=name,
-            paused=not stopped.isdisjoint({None, name}),
+            paused=not paused.keys().isdisjoint({EVERYTHING, name}),
             paused_chains=paused_chains.get(name, 0),
             open={status: open_.get(name, {}).get(status, Waiting()) for status in OPEN},
             done=tuple(
@@ -195,13 +192,7 @@ def stats(store: Store, conn: Connection, lengths: Sequence[timedelta], type_nam
         )
         for name in names
     )
-    return Stats(at, windows, paused, types)
-
-
-def pauses(store: Store, conn: Connection) -> tuple[Paused, ...]:
-    """The types that are paused; the empty name stands for all."""
-    found = store.run(conn, PAUSES, {})
-    return tuple(Paused(name or None, instant_of(at), actor, note) for name, at, actor, note in found)
+    return Stats(at, windows, tuple(paused.values()), types)
 
 
 def activity(store: Store, conn: Connection, *, most: int, minutes: int) -> Activity:

@@ -21,7 +21,7 @@ from jobctl.cli.worked import Worked
 from jobctl.events import Event, Told
 from jobctl.model import Act, AttemptError, Status
 from jobctl.reasons import Reason
-from jobctl.stats import Activity, Failure, Minute, Paused, Running, Stats, Working
+from jobctl.stats import Activity, Failure, Minute, Running, Stats, Working
 from jobctl.storage.open import open_store
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
@@ -149,6 +149,7 @@ def test_start_complete_wait_migrate(call: Callable[..., Result], contract: dict
 def test_stats(call: Callable[..., Result], contract: dict):
     """The numbers have exactly the fields that are written down, in that order."""
     call("start", "a")
+    call("pause", "--all")
     found = call("stats", "--json").json
     assert list(found) == contract["Stats"][0]
     assert list(found["windows"][0]) == contract["Window"][0]
@@ -158,7 +159,7 @@ def test_stats(call: Callable[..., Result], contract: dict):
     assert list(of_type["ever"]) == contract["Work"][0]
     window, per_second, by_hand = contract["Work in a window"][0]
     assert list(of_type["done"][0]) == [window, *contract["Work"][0], per_second, by_hand]
-    assert list(numbers._paused_document(Paused(None, NOW, "a", None))) == contract["Paused type"][0]
+    assert [list(each) for each in found["paused"]] == [contract["Pause"][0]]
 
 
 def test_top(contract: dict):

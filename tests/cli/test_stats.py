@@ -90,7 +90,7 @@ def test_document(stats: Callable[..., Result]):
     """The document has the same numbers; windows may be repeated or given with commas."""
     document = stats("--json", "--window", "5m,1h", "--window", "2d").json
     assert [each["window"] for each in document["windows"]] == ["5m", "1h", "2d"]
-    assert [(each["type"], each["note"]) for each in document["paused"]] == [(HOSTILE, "why")]
+    assert [(each["name"], each["note"]) for each in document["paused"]] == [(HOSTILE, "why")]
     (resize,) = [each for each in document["types"] if each["type"] == "resize"]
     assert [each["attempts"] for each in resize["done"]] == [12, 12, 24]
     assert resize["ever"]["attempts"] == 36

@@ -129,12 +129,12 @@ def test_paused(client, store):
         ("a", False, 2),
         ("b", True, 0),
     ]
-    assert [(each.type_name, each.at, each.actor, each.note) for each in found.paused] == [("b", NOON, "me", "why")]
+    assert [(each.name, each.at, each.actor, each.note) for each in found.paused] == [("b", NOON, "me", "why")]
     with store.transaction() as conn:
         conn.execute(sa.insert(pause).values(type_name="", at=NOON, actor="me"))
     found = client.stats()
     assert all(each.paused for each in found.types)
-    assert [each.type_name for each in found.paused] == [None, "b"]
+    assert [each.name for each in found.paused] == [None, "b"]
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------
