@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jobctl.answers import Continuation, continue_with, fail, reschedule
     from jobctl.asking import Key, ListFilter, NewChain, Page, Slot
     from jobctl.attempt import Attempt
     from jobctl.client import Client
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from jobctl.middlewares import Middleware, middleware
     from jobctl.model import Backoff, Chain, ChainDetail, Job, LostReason, Status
     from jobctl.options import WorkerOptions
-    from jobctl.processors import Continuation, Defaults, Processor, Takes, continue_with, fail, processor, reschedule
+    from jobctl.processors import Defaults, Processor, Takes, processor
     from jobctl.retention import Retention, RetentionPolicy
     from jobctl.worker import Worker
 
@@ -54,6 +55,7 @@ __all__ = [
 ]
 
 _LATER = {
+    "jobctl.answers": ("Continuation", "continue_with", "fail", "reschedule"),
     "jobctl.asking": ("Key", "ListFilter", "NewChain", "Page", "Slot"),
     "jobctl.attempt": ("Attempt",),
     "jobctl.client": ("Client",),
@@ -61,16 +63,7 @@ _LATER = {
     "jobctl.middlewares": ("Middleware", "middleware"),
     "jobctl.model": ("Backoff", "Chain", "ChainDetail", "Job", "LostReason", "Status"),
     "jobctl.options": ("WorkerOptions",),
-    "jobctl.processors": (
-        "Continuation",
-        "Defaults",
-        "Processor",
-        "Takes",
-        "continue_with",
-        "fail",
-        "processor",
-        "reschedule",
-    ),
+    "jobctl.processors": ("Defaults", "Processor", "Takes", "processor"),
     "jobctl.retention": ("Retention", "RetentionPolicy"),
     "jobctl.worker": ("Worker",),
 }

@@ -12,13 +12,16 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from jobctl.answers import CommandFailedError
 from jobctl.attempt import Attempt
 from jobctl.codecs import PLAIN, parse_json
 from jobctl.errors import InvalidDataError, ProcessorError, TryAgainError
 from jobctl.inside import JOB_ID, LEASE
 from jobctl.model import Job, LostReason
+from jobctl.naming import check_type_name
 from jobctl.processes import Command, Commands, Ran, Stopped
-from jobctl.processors import AnyProcessor, CommandFailedError, Mode, Processor, check_type_name
+from jobctl.processors import AnyProcessor, Processor
+from jobctl.signatures import Mode
 
 TRY_AGAIN: Final = 75
 """The exit code that asks for another attempt: EX_TEMPFAIL of sysexits.h."""

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from jobctl.errors import GuardError, NotFoundError
 from jobctl.model import Chain, Job
-from jobctl.processors import AnyProcessor, type_name_of
+from jobctl.naming import type_name_of
+from jobctl.processors import AnyProcessor
 
 Found = TypeVar("Found", Chain, Job[Any])
 

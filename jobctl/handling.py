@@ -16,22 +16,17 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from jobctl.answers import CommandFailedError, Continuation, GivenUp, Rescheduled
 from jobctl.asking import check_priority
 from jobctl.attempt import Attempt
 from jobctl.errors import InvalidDataError
 from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.middlewares import around_attempt, around_phase
 from jobctl.model import Backoff, Job, Schedule, Status, describe_error
-from jobctl.processors import (
-    AnyProcessor,
-    CommandFailedError,
-    Continuation,
-    GivenUp,
-    Mode,
-    Rescheduled,
-    check_type_name,
-)
+from jobctl.naming import check_type_name
+from jobctl.processors import AnyProcessor
 from jobctl.registry import Registry
+from jobctl.signatures import Mode
 from jobctl.storage.records import Complete, Continue, NewJob, Outcome, Postpone, Retry, Settled
 
 Result = TypeVar("Result")

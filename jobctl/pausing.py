@@ -13,7 +13,7 @@ from jobctl.acts import Hand, change
 from jobctl.errors import UsageError
 from jobctl.locking import lock_named
 from jobctl.model import Pause
-from jobctl.processors import check_type_name
+from jobctl.naming import check_type_name
 from jobctl.storage import pausing
 from jobctl.storage.pausing import EVERYTHING
 from jobctl.storage.records import WORK, JobRow

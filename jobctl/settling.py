@@ -22,7 +22,8 @@ from jobctl.errors import (
 from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.inside import Inside
 from jobctl.model import Job, Schedule, Status
-from jobctl.processors import AnyProcessor, check_type_name, type_name_of
+from jobctl.naming import check_type_name, type_name_of
+from jobctl.processors import AnyProcessor
 from jobctl.registry import Registry
 from jobctl.starting import check_blockers
 from jobctl.storage import reading

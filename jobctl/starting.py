@@ -11,7 +11,7 @@ from jobctl.asking import Key, NewChain, Slot, check_priority
 from jobctl.errors import DuplicateKeyError, UsageError
 from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.model import Chain, Schedule
-from jobctl.processors import check_type_name, type_name_of
+from jobctl.naming import check_type_name, type_name_of
 from jobctl.registry import Registry
 from jobctl.storage.decoding import chain_of
 from jobctl.storage.records import NewJob

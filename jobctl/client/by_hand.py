@@ -17,7 +17,8 @@ from jobctl.client.connected import Connected
 from jobctl.errors import NotFoundError
 from jobctl.ids import require_id
 from jobctl.model import Job, Schedule
-from jobctl.processors import AnyProcessor, type_name_of
+from jobctl.naming import type_name_of
+from jobctl.processors import AnyProcessor
 from jobctl.storage.records import JobRow
 from jobctl.storage.store import Store
 

@@ -13,7 +13,8 @@ from sqlalchemy import Connection
 
 from jobctl.client.connected import Connected
 from jobctl.errors import UsageError
-from jobctl.processors import AnyProcessor, type_name_of
+from jobctl.naming import type_name_of
+from jobctl.processors import AnyProcessor
 
 if TYPE_CHECKING:
     from jobctl.stats import Activity, Stats

@@ -237,7 +237,7 @@ def test_any_time_zone_of_the_server(jobctl: Callable[..., Result]):
 
 STARTS = {
     *("after_commit", "asking", "cli", "client", "codecs", "errors", "ids", "middlewares", "model", "options"),
-    *("passwords", "processors", "registry", "sensitive", "starting", "wording"),
+    *("naming", "passwords", "processors", "registry", "sensitive", "starting", "wording"),
     *(f"storage.{each}" for each in ("database", "decoding", "migrate", "open", "parameters", "records", "spelling")),
     *(f"storage.{each}" for each in ("sqlite", "statements", "store", "tables")),
 }

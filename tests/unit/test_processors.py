@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn
 import pytest
 
 from jobctl import Backoff, Continuation, Job, continue_with, processor, reschedule
+from jobctl.answers import Rescheduled
 from jobctl.codecs import PLAIN
 from jobctl.errors import InvalidDataError, ProcessorError, UsageError
 from jobctl.model import Schedule
-from jobctl.processors import Defaults, Mode, Rescheduled, check_type_name, seconds_of
+from jobctl.naming import check_type_name
+from jobctl.processors import Defaults, seconds_of
+from jobctl.signatures import Mode
 
 if TYPE_CHECKING:
     from only_for_type_checkers import Attempt, Connection, Out
