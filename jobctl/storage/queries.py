@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, exists, func, literal_column, null, select
 
-from jobctl.storage.spelling import among, now
+from jobctl.storage.spelling import among, now, unindexed
 from jobctl.storage.statements import IDS, PENDING, word
 from jobctl.storage.tables import act, blocker, current, error, job, pause, settled
 
@@ -42,7 +42,8 @@ def _shown_pause() -> ColumnElement[str]:
 
 
 def _settled_of(table: Any) -> ColumnElement[bool]:
-    return and_(settled.c.chain_id == table.c.chain_id, settled.c.chain_index == table.c.chain_index)
+    """What came of a job. SQLite is kept from beginning there: it would sort all that is settled to find a page."""
+    return and_(settled.c.chain_id == unindexed(table.c.chain_id), settled.c.chain_index == table.c.chain_index)
 
 
 def _with_state(table: Any) -> FromClause:
@@ -93,31 +94,48 @@ _last_id = (
     .scalar_subquery()
 )
 
+_of_chain: tuple[ColumnElement[Any], ...] = (
+    root.c.id,
+    root.c.type_name,
+    _shown_status(),
+    root.c.input,
+    settled.c.output,
+    root.c.created_at,
+    settled.c.completed_at,
+    tail.c.id.label("job_id"),
+    tail.c.type_name.label("job_type"),
+    _either("scheduled_at"),
+    _either("attempt"),
+    current.c.last_error,
+    _either("priority"),
+    root.c.dedup_key,
+    tail.c.chain_index.label("tail_index"),
+    _shown_pause(),
+)
+
+_is_root = root.c.chain_index == literal_column("0")
+_goes_on = current.c.chain_id == root.c.id
+
 CHAINS = (
-    select(
-        root.c.id,
-        root.c.type_name,
-        _shown_status(),
-        root.c.input,
-        settled.c.output,
-        root.c.created_at,
-        settled.c.completed_at,
-        tail.c.id.label("job_id"),
-        tail.c.type_name.label("job_type"),
-        _either("scheduled_at"),
-        _either("attempt"),
-        current.c.last_error,
-        _either("priority"),
-        root.c.dedup_key,
-        tail.c.chain_index.label("tail_index"),
-        _shown_pause(),
-    )
+    select(*_of_chain)
     .join_from(root, tail, tail.c.id == _last_id)
-    .outerjoin(current, current.c.chain_id == root.c.id)
+    .outerjoin(current, _goes_on)
     .outerjoin(settled, _settled_of(tail))
-    .where(root.c.chain_index == literal_column("0"))
+    .where(_is_root)
 )
 """Chains: a root, the last job of its chain, and what is to be done or came of that."""
+
+CLOSED_CHAINS = (
+    select(*_of_chain)
+    .join_from(root, settled, settled.c.chain_id == unindexed(root.c.id))
+    .join(tail, and_(tail.c.chain_id == settled.c.chain_id, tail.c.chain_index == settled.c.chain_index))
+    .outerjoin(current, _goes_on)
+    .where(_is_root)
+)
+"""The same of those that are closed, once a status says so: it is only the last job's that closes a chain.
+
+Nothing is looked up of the others, and PostgreSQL may begin with the closed ones where they are few.
+"""
 
 CHAINS_BY_ID = CHAINS.where(among(root.c.id, IDS.c.id))
 

@@ -26,6 +26,10 @@ Place = tuple[datetime, str]
 """A chain's or job's place in the order of a list: when it was made, and its id."""
 
 
+CLOSED = frozenset({Status.COMPLETED, Status.CANCELLED})
+"""The statuses of closed chains: that a job was continued closes none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Detail:
     """The rows that make up all that is known of a chain."""
@@ -102,7 +106,7 @@ def detail(conn: Connection, chain_id: str) -> Detail | None:
 
 def list_chains(conn: Connection, wanted: ListFilter) -> tuple[list[ChainRow], str | None]:
     """A page of chains by the time they were started, and the cursor of the next."""
-    statement = _chains_that(wanted, queries.CHAINS)
+    statement = _chains_that(wanted, _chains(wanted))
     if wanted.cursor is not None:
         statement = _beyond(statement, queries.root, _read_cursor(wanted), wanted)
     found = [ChainRow(*row) for row in conn.execute(_page(statement, queries.root, wanted, wanted.limit + 1))]
@@ -111,7 +115,7 @@ def list_chains(conn: Connection, wanted: ListFilter) -> tuple[list[ChainRow], s
 
 def walk_chains(conn: Connection, wanted: ListFilter, after: Place | None, limit: int) -> list[Place]:
     """Where the next chains lie in the order of a list: when they were started, and their ids."""
-    statement = _chains_that(wanted, queries.CHAINS.with_only_columns(queries.root.c.created_at, queries.root.c.id))
+    statement = _chains_that(wanted, _chains(wanted).with_only_columns(queries.root.c.created_at, queries.root.c.id))
     if after is not None:
         statement = _beyond(statement, queries.root, after, wanted)
     return [(row[0], row[1]) for row in conn.execute(_page(statement, queries.root, wanted, limit))]
@@ -120,9 +124,14 @@ def walk_chains(conn: Connection, wanted: ListFilter, after: Place | None, limit
 def chains_that(conn: Connection, chain_ids: Iterable[str], wanted: ListFilter) -> set[str]:
     """Those of these chains that a list would show."""
     root = queries.root.c
-    by_id = queries.CHAINS.with_only_columns(root.id).where(among(root.id, sql.IDS.c.id))
+    by_id = _chains(wanted).with_only_columns(root.id).where(among(root.id, sql.IDS.c.id))
     statement = _chains_that(wanted, by_id, unindexed(root.type_name), unindexed(root.created_at))
     return {id_ for (id_,) in conn.execute(statement, {"ids": id_rows(chain_ids)})}
+
+
+def _chains(wanted: ListFilter) -> Select[Any]:
+    """The chains that a list is of: those alone that are closed, if only such are asked for."""
+    return queries.CLOSED_CHAINS if wanted.statuses and CLOSED.issuperset(wanted.statuses) else queries.CHAINS
 
 
 def _chains_that(

@@ -274,7 +274,7 @@ def matching(column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnEle
 
 
 class unindexed(FunctionElement[Any]):  # noqa: N801 - as above
-    """A column's value, of which no index is used: SQLite would rather go by a type than by a few ids."""
+    """A column's value, of which no index is used: SQLite may take the wrong one, knowing little of what there is."""
 
     inherit_cache = True
 

@@ -351,6 +351,8 @@ CALLS = {
     "jobs-failed": list_call("jobs", statuses=[Status.FAILED], limit=2),
     "jobs-blocked": list_call("jobs", statuses=[Status.BLOCKED], newest_first=False, limit=2),
     "chains-failed": list_call("chains", statuses=[Status.FAILED], limit=2),
+    "chains-completed": list_call("chains", statuses=[Status.COMPLETED]),
+    "jobs-completed": list_call("jobs", statuses=[Status.COMPLETED]),
     "retry": on_failed(lambda client, conn, ids: client.retry(ids, conn=conn)),
     "cancel": on_failed(lambda client, conn, ids: client.cancel([*ids, SOME], cascade=True, conn=conn)),
     "pause": on_failed(pause_and_resume),
@@ -412,7 +414,10 @@ TABLES = {"root", "tail", "later", "jobctl_error", "jobctl_act", "jobctl_blocker
 @each_call
 def test_sqlite_scans_nothing(sqlite_backlog, call):
     """No statement goes through a table without an index, and through one in its order only to fill a page."""
-    by_time = call in {CALLS[name] for name in ("chains", "chains-oldest", "jobs", "jobs-oldest", "diagnose")}
+    by_time = call in {
+        CALLS[name]
+        for name in ("chains", "chains-oldest", "chains-completed", "jobs", "jobs-oldest", "jobs-completed", "diagnose")
+    }
     sorts = call in {
         CALLS[name] for name in ("jobs-chain", "jobs-failed", "jobs-blocked", "chains-failed", "explain-blocked")
     }  # a few
