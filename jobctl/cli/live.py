@@ -14,7 +14,7 @@ _ENDS = {
     Told.JOB_COMPLETED: "done",
     Told.JOB_CONTINUED: "done",
     Told.JOB_RESCHEDULED: "put off",
-    Told.JOB_RETRIED: "to be retried",
+    Told.JOB_RETRIED: "retried",
     Told.JOB_FAILED: "failed",
     Told.JOB_LOST: "lost",
     Told.JOB_RELEASED: "given back",
@@ -22,7 +22,7 @@ _ENDS = {
 """What an attempt's end is counted as."""
 
 _ALWAYS = ("done",)
-_COLORS = {"done": "32", "failed": "1;31", "to be retried": "33"}
+_COLORS = {"done": "32", "failed": "1;31", "retried": "33"}
 
 _ERASE = "\r\x1b[2K"
 

@@ -49,12 +49,12 @@ def test_counts():
     live.count([event(Told.JOB_STARTED, str(number)) for number in range(4)])
     live.count([event(Told.JOB_RETRIED, "0"), event(Told.JOB_CONTINUED, "1"), Event(Told.DATABASE_LOST, "w")])
     live.write("one\n")
-    assert shown.getvalue() == "one\n2 running · 1 done · 1 to be retried"
+    assert shown.getvalue() == "one\n2 running · 1 done · 1 retried"
     live.write()
-    assert shown.getvalue() == "one\n2 running · 1 done · 1 to be retried"  # nothing changed: nothing is redrawn
+    assert shown.getvalue() == "one\n2 running · 1 done · 1 retried"  # nothing changed: nothing is redrawn
     live.count([event(Told.JOB_COMPLETED, "2")])
     live.write()
-    assert shown.getvalue().endswith("retried\r\x1b[2K1 running · 2 done · 1 to be retried")
+    assert shown.getvalue().endswith("retried\r\x1b[2K1 running · 2 done · 1 retried")
     live.close()
     assert shown.getvalue().endswith("\r\x1b[2K")
 
