@@ -90,11 +90,10 @@ def _write(run: Run, detail: ChainDetail, *, json: bool) -> None:
     if json:
         run.json(detail_document(detail))
         return
-    tree = chain_tree(detail, datetime.now(UTC))
     if is_terminal(sys.stdout):
-        run.console().print(rich_tree(tree))
+        run.console().print(rich_tree(chain_tree(detail, datetime.now(UTC))))
         return
-    for line in text_lines(tree):
+    for line in text_lines(chain_tree(detail, None)):
         run.out(line)
 
 

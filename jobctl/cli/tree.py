@@ -36,8 +36,13 @@ class Node:
     children: Sequence[Node] = field(default_factory=tuple)
 
 
-def chain_tree(detail: ChainDetail, now: datetime) -> Node:
-    """The tree of a chain."""
+def chain_tree(detail: ChainDetail, now: datetime | None) -> Node:
+    """The tree of a chain.
+
+    Args:
+        detail: The chain.
+        now: The instant that a person sees times from; None: for scripts, times in UTC alone.
+    """
     chain = detail.chain
     jobs = [_job_node(job, detail, now) for job in detail.jobs]
     waiting = [_dependent_node(job) for job in detail.dependents]
@@ -46,11 +51,11 @@ def chain_tree(detail: ChainDetail, now: datetime) -> Node:
     others = [each for each in detail.history if each.action not in SETTLING]  # what settled a job stands beside it
     if others:
         jobs.append(Node((("by hand", "bold"),), [*_act_nodes(others, now)]))
-    closed = "" if chain.closed_at is None else f", closed {relative(chain.closed_at, now)}"
+    closed = "" if chain.closed_at is None else f", closed {_when(chain.closed_at, now)}"
     words = (
         *_headed(chain.type_name, chain.id, chain.status),
         *_paused(chain.paused),
-        (f", started {relative(chain.created_at, now)}{closed}", ""),
+        (f", started {_when(chain.created_at, now)}{closed}", ""),
     )
     return Node(words, jobs)
 
@@ -70,22 +75,22 @@ def _paused(paused: Paused | None) -> Words:
     return ((", all types are paused", "yellow"),)
 
 
-def _act_nodes(acts: Sequence[Act], now: datetime) -> Iterator[Node]:
+def _act_nodes(acts: Sequence[Act], now: datetime | None) -> Iterator[Node]:
     if len(acts) > ACTS_SHOWN:
         yield Node(((f"{len(acts) - ACTS_SHOWN} earlier acts", "dim"),))
     for act in acts[-ACTS_SHOWN:]:
-        changed = what_changed(act, people=True)
+        changed = what_changed(act, people=now is not None)
         yield Node(
             (
                 (act.action, ""),
-                (f" {relative(act.at, now)} by {plain(act.actor)}", "dim"),
+                (f" {_when(act.at, now)} by {plain(act.actor)}", "dim"),
                 (f" ({plain(changed)})" if changed else "", "dim"),
                 (f": {plain(act.note)}" if act.note else "", ""),
             )
         )
 
 
-def _job_node(job: Job[Any], detail: ChainDetail, now: datetime) -> Node:
+def _job_node(job: Job[Any], detail: ChainDetail, now: datetime | None) -> Node:
     number = ((f"{job.chain_index + 1} ", "dim"),)
     acts = [each for each in detail.history if each.job_id == job.id and each.action in SETTLING]
     act = acts[-1] if acts else None
@@ -110,12 +115,12 @@ def _settled_by(job: Job[Any], act: Act | None) -> Words:
     return ((f" by {how}, {plain(act.actor)}{note}", ""),)
 
 
-def _facts(job: Job[Any], errors: Sequence[AttemptError], now: datetime) -> Iterator[Words]:
+def _facts(job: Job[Any], errors: Sequence[AttemptError], now: datetime | None) -> Iterator[Words]:
     yield _times(job, now)
     if job.attempt:
         yield (("attempt " if job.status is Status.RUNNING else "attempts ", "dim"), (str(job.attempt), ""))
     if job.leased_until is not None:
-        yield (("lease until ", "dim"), (f"{iso(_second(job.leased_until))} ({relative(job.leased_until, now)})", ""))
+        yield (("lease until ", "dim"), (_both(job.leased_until, now), ""))
     yield (("input ", "dim"), (plain(to_json(input_of(job))), ""))
     if job.status is Status.COMPLETED:
         yield (("output ", "dim"), (plain(to_json(output_of(job))), ""))
@@ -125,24 +130,28 @@ def _facts(job: Job[Any], errors: Sequence[AttemptError], now: datetime) -> Iter
         by = "" if each.worker is None else f", {plain(each.worker)}"
         said = f"error of attempt {each.attempt} "
         text = last_line(error_of(job, each.error) or "")
-        yield ((said, "dim"), (text, "red"), (f" ({relative(each.at, now)}{by})", "dim"))
+        yield ((said, "dim"), (text, "red"), (f" ({_when(each.at, now)}{by})", "dim"))
 
 
-def _times(job: Job[Any], now: datetime) -> Words:
-    created = _second(job.created_at)
-    words: list[tuple[str, str]] = [("created ", "dim"), (iso(created), "")]
+def _times(job: Job[Any], now: datetime | None) -> Words:
+    words: list[tuple[str, str]] = [("created ", "dim"), (_both(job.created_at, None), "")]
     later = (job.scheduled_at - job.created_at).total_seconds() >= 1
     if later or job.status is Status.SCHEDULED:
-        when = "" if job.status.closed else f" ({relative(job.scheduled_at, now)})"
-        words += [(", due ", "dim"), (f"{iso(_second(job.scheduled_at))}{when}", "")]
+        words += [(", due ", "dim"), (_both(job.scheduled_at, None if job.status.closed else now), "")]
     if job.completed_at is not None:
-        when = f"{iso(_second(job.completed_at))} ({relative(job.completed_at, now)})"
-        words += [(", settled ", "dim"), (when, "")]
+        words += [(", settled ", "dim"), (_both(job.completed_at, now), "")]
     return tuple(words)
 
 
-def _second(instant: datetime) -> datetime:
-    return instant.replace(microsecond=0)
+def _when(instant: datetime, now: datetime | None) -> str:
+    """An instant as a person sees it, or as a script does."""
+    return _both(instant, None) if now is None else relative(instant, now)
+
+
+def _both(instant: datetime, now: datetime | None) -> str:
+    """An instant to the second, and for a person how far away it is."""
+    text = iso(instant.replace(microsecond=0))
+    return text if now is None else f"{text} ({relative(instant, now)})"
 
 
 def _blocker_nodes(job: Job[Any], detail: ChainDetail) -> list[Node]:

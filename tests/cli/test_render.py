@@ -133,6 +133,35 @@ def test_a_continued_chain():
     ]
 
 
+def test_a_chain_for_scripts():
+    """Off a terminal times are instants: the same chain is told in the same words whenever it is looked at."""
+    job = a_job(0, status=Status.CANCELLED, completed_at=NOW - timedelta(minutes=2), scheduled_at=NOW)
+    acts = tuple(
+        Act(
+            IDS[0],
+            IDS[0],
+            NOW,
+            action,
+            "ann",
+            "desk",
+            None,
+            {"before": {"due": NOW.isoformat()}, "after": {"due": (NOW + timedelta(hours=1)).isoformat()}},
+        )
+        for action in ("reschedule", "cancel")
+    )
+    error = AttemptError(IDS[0], 1, NOW, "w1", "ValueError: 1")
+    chain = a_chain(status=Status.CANCELLED, closed_at=NOW)
+    assert list(text_lines(chain_tree(ChainDetail(chain, (job,), {}, (), (error,), acts), None))) == [
+        f"await-approval {IDS[0]} cancelled, started 2026-01-31T11:55:00Z, closed 2026-01-31T12:00:00Z",
+        f"├── 1 await-approval {IDS[0]} cancelled by hand, ann",
+        "│   ├── created 2026-01-31T11:54:59Z, due 2026-01-31T12:00:00Z, settled 2026-01-31T11:58:00Z",
+        '│   ├── input {"requestId": "123"}',
+        "│   └── error of attempt 1 ValueError: 1 (2026-01-31T12:00:00Z, w1)",
+        "└── by hand",
+        "    └── reschedule 2026-01-31T12:00:00Z by ann (due 2026-01-31T12:00:00Z → 2026-01-31T13:00:00Z)",
+    ]
+
+
 def test_a_running_and_a_failed_job():
     """The tree tells who holds a running job and until when, and what the latest attempts failed with."""
     errors = tuple(
