@@ -155,7 +155,7 @@ CHAIN_COLUMNS: Sequence[Column[Chain]] = (
         width=112,
     ),
     Column("attempt", lambda chain: str(chain.attempt), lambda chain, _: str(chain.attempt), width=124),
-    Column("error", _short_error, lambda chain, _: _short_error(chain), width=140, flexible=True),
+    Column("error", _short_error, lambda chain, _: _short_error(chain), width=116, flexible=True),
     Column("paused", _paused, lambda chain, _: _paused(chain), width=1, style=lambda _: "yellow"),
 )
 

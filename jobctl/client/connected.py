@@ -42,7 +42,7 @@ class Connected:
         from jobctl.acts import Hand
 
         if by_hand and self.require_note and not (note or "").strip():
-            raise UsageError("what is done by hand needs a note here: say why (note)")
+            raise UsageError("what is done by hand needs a note here: say why, with note=… or --note TEXT")
         return Hand.of(actor, note)
 
     @contextmanager

@@ -191,7 +191,7 @@ def test_required_note(call: Callable[..., Result], here: Path):
     ):
         result = call(*words)
         assert (result.code, result.out) == (2, ""), words
-        assert result.err == "jobctl: what is done by hand needs a note here: say why (note)\n"
+        assert result.err == "jobctl: what is done by hand needs a note here: say why, with note=… or --note TEXT\n"
     assert call("history").out == ""
     assert call("show", chain, "--json").json["chain"]["status"] == "scheduled"
     assert call("start", "a").code == 0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobctl.cli.log import human_line
-from jobctl.cli.render import CHAIN_COLUMNS, JOB_COLUMNS, fit, last_line, plain, relative, span
+from jobctl.cli.render import CHAIN_COLUMNS, JOB_COLUMNS, fit, last_line, plain, relative, span, table_of
 from jobctl.cli.tree import chain_tree, rich_tree, text_lines
 from jobctl.events import Event, Told
 from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Status
@@ -97,6 +97,15 @@ def test_plain():
 def test_last_line():
     """The last line of a traceback says what it was."""
     assert last_line("Traceback\n  File x\nValueError: no\n") == "ValueError: no"
+
+
+def test_errors_in_lists():
+    """A list of chains has what they failed with, from 120 columns on."""
+    failed = [a_chain(status=Status.FAILED, last_error="Traceback\nValueError: no")]
+    wide, narrow = (
+        [each.header for each in table_of(CHAIN_COLUMNS, failed, width, NOW).columns] for width in (120, 80)
+    )
+    assert set(wide) - set(narrow) >= {"ERROR", "DUE"}
 
 
 def test_a_continued_chain():
