@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from jobctl.cli.render import plain
 from jobctl.cli.run import Run
 from jobctl.errors import UsageError
 from jobctl.model import Chain, Paused, Status
+
+if TYPE_CHECKING:
+    from jobctl.client import Client
 
 
 @command(
@@ -98,6 +101,9 @@ def start(
     dry_run: DryRun = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is closed and print its output.")] = False,
     timeout: Timeout = None,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="With --wait: print what is sensitive too; the history keeps it.")
+    ] = False,
     processors: Processors = None,
     json: Json = False,
 ) -> None:
@@ -112,7 +118,7 @@ def start(
     key_exclude, key_conflict and key_slot; what it leaves out is as TYPE and the options say. Ids are printed in the
     order of the lines. A thousand lines are started at once, all or none.
     """
-    limit = _wait_limit(timeout, wait=wait, dry_run=dry_run)
+    limit = _wait_limit(timeout, wait=wait, reveal=reveal, dry_run=dry_run)
     value = parse.input_argument(input_, set_)
     due = parse.schedule(after, at, run.say)
     number = parse.whole("--priority", priority)
@@ -135,9 +141,7 @@ def start(
         (chain,) = client.start_many([first], conn=conn)
         _tell(run, chain, client.get(chain.id, conn=conn).paused if run.talks_to_person else None, awaited=wait)
         if wait:
-            run.flush()
-            closed = client.wait([chain.id], timeout=limit)[chain.id]
-            chain = replace(closed, deduplicated=chain.deduplicated)
+            chain = _closed(run, client, chain, limit, reveal=reveal)
     if json:
         run.json(started_document(chain, dry_run=dry_run))
     elif not wait:
@@ -148,6 +152,17 @@ def start(
         require_completed(without_secrets(chain))
         if not json:
             run.json(output_of(chain))
+
+
+def _closed(run: Run, client: Client, chain: Chain, limit: timedelta | None, *, reveal: bool) -> Chain:
+    """The chain, once it is closed."""
+    run.flush()
+    closed = client.wait([chain.id], timeout=limit)[chain.id]
+    if reveal:
+        from jobctl.cli.revealing import reveal as showing_all
+
+        showing_all(run, client, [closed], actor=None, note=None)
+    return replace(closed, deduplicated=chain.deduplicated)
 
 
 def _tell(run: Run, chain: Chain, paused: Paused | None, *, awaited: bool) -> None:
@@ -171,8 +186,10 @@ def _key(key: str | None, more: Mapping[str, Any]) -> Key | Slot | None:
     return None if key is None else Key(key, **{name.removeprefix("key_"): each for name, each in more.items()})
 
 
-def _wait_limit(timeout: str | None, *, wait: bool, dry_run: bool) -> timedelta | None:
+def _wait_limit(timeout: str | None, *, wait: bool, reveal: bool, dry_run: bool) -> timedelta | None:
     """How long to wait."""
+    if reveal and not wait:
+        raise UsageError("--reveal is about the output of --wait: give both")
     if timeout is not None and not wait:
         raise UsageError("--timeout limits --wait: give both")
     if dry_run and wait:

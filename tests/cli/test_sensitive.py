@@ -149,6 +149,18 @@ def test_reveal_of_wait(on: Callable[..., Result], client: Client):
 
 
 @pytest.mark.usefixtures("configured")
+def test_reveal_of_a_start(on: Callable[..., Result], client: Client):
+    """`start --wait --reveal` prints the output whole, and the chain keeps the trace; without --wait it is refused."""
+    start = ("start", "pass-on", "--input", GIVEN, "--key", "k", "--key-scope", "any")
+    chain = on(*start).out.strip()
+    on("complete", chain, "--output", GIVEN)
+    assert on(*start, "--wait").json["card"] == "***"
+    assert on(*start, "--wait", "--reveal").json == json.loads(GIVEN)
+    assert [each.action for each in client.show(chain).history] == ["complete", "reveal"]
+    assert on(*start, "--reveal").code == 2
+
+
+@pytest.mark.usefixtures("configured")
 def test_reveal_of_what_it_waits_for(on: Callable[..., Result], client: Client):
     """The chains that one waits for are shown with it: their histories have it too that they are revealed."""
     blocker = on("start", "charge", "--input", GIVEN).out.strip()
