@@ -34,6 +34,7 @@ FOLDER = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the place of the server, in the one process that lasts as long as the run."""
+    gc.disable()  # until the tests are collected: until then there is little garbage
     forget_the_disk()
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
@@ -58,8 +59,8 @@ def pytest_configure_node(node) -> None:
 
 def pytest_collection_finish() -> None:
     """Keep the collector of garbage from walking over thousands of tests again and again."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 # --- databases -------------------------------------------------------------------------------------------------------

@@ -20,6 +20,10 @@ from pathlib import Path
 START_WITHIN = 60.0
 STOP_WITHIN = 30.0
 
+MEMORY = "/dev/shm"  # noqa: S108 - it is not used under a name that others can guess
+ROOM = 2 << 30
+"""Bytes that are free there before it is used."""
+
 # Only what a crash of the machine would lose is given up: what tests see of commits, locks and plans is the same.
 QUICK = ("fsync = off", "synchronous_commit = off", "full_page_writes = off")
 
@@ -29,7 +33,7 @@ class ServerRun:
 
     def __init__(self) -> None:
         # not below pytest's own folder, which other users may not enter: as root the server has a user of its own
-        self.folder = Path(tempfile.mkdtemp(prefix="jobctl-tests-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="jobctl-tests-", dir=_quick_folder()))
         self.folder.chmod(0o755)
         self._alive = (self.folder / "alive").open("w")
         fcntl.flock(self._alive, fcntl.LOCK_EX)
@@ -45,6 +49,15 @@ class ServerRun:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"the tests' server in {self.folder} does not stop")
             time.sleep(0.02)
+
+
+def _quick_folder() -> str | None:
+    """Where files are kept in memory, if there is room; None: where temporary files are."""
+    try:
+        room = shutil.disk_usage(MEMORY).free
+    except OSError:
+        return None
+    return MEMORY if room > ROOM and os.access(MEMORY, os.W_OK) else None
 
 
 def server_url(folder: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from support import eventually
 from worker.workshop import MODES, Workshop, make
 
 from jobctl import Chain, Job, NewChain, Status, continue_with, processor
@@ -170,5 +171,9 @@ def test_any_shape_with_several_workers(shop: Workshop):
     found: dict[str, Chain] = shop.client.wait(ids, timeout="30s")
     for new in chains:
         assert found[str(new.id)].output == [*(found[each].output for each in new.blocked_by), new.input]
-    done = [each.job_id for working in several for each in working.told(Told.JOB_COMPLETED)]
-    assert sorted(str(each) for each in done) == sorted(ids)
+
+    def done() -> list[str]:
+        return sorted(str(each.job_id) for working in several for each in working.told(Told.JOB_COMPLETED))
+
+    eventually(lambda: len(done()) >= len(ids), what="the workers have told of all")
+    assert done() == sorted(ids)
