@@ -7,17 +7,21 @@ batch at a time: while it commits, the next one gathers.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from jobctl.errors import TryAgainError
+from jobctl.handling import Ended, Handling
 from jobctl.model import LostReason
+from jobctl.registry import Registry
 from jobctl.runners import Finished
 from jobctl.storage.decoding import lost_reason
-from jobctl.storage.records import Settled, told_of
+from jobctl.storage.records import Retry, Settled, told_of
 from jobctl.storage.store import Store
 
 MANY = 32
@@ -61,39 +65,70 @@ def settle(store: Store, conn: Connection, batch: Sequence[Finished]) -> Settlin
 
 
 class Settler:
-    """Settles one batch at a time on a thread of its own.
+    """What ended and is not settled yet. Used by the worker's loop alone, which is told in its inbox of what is."""
 
-    Used by the worker's loop alone, which is told in its inbox.
-    """
-
-    def __init__(self, store: Store, report: Callable[[Settling | Unsettled], None]) -> None:
-        """Make a settler; its thread begins with the first batch."""
-        self.busy = False
-        """Whether there is a batch whose end the loop has not taken note of."""
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        handling: Handling,
+        report: Callable[[Settling | Unsettled], None],
+    ) -> None:
+        """Make a settler; its thread begins with the first large batch."""
         self._store = store
+        self._registry = registry
+        self._handling = handling
         self._report = report
+        self._ended: list[Finished] = []
+        self._at = math.inf
+        self._beside = False  # a batch is with the thread
+        self._alone = (
+            False  # the last one could not be written there: the loop is to try, and to deal with what it meets
+        )
         self._batches: SimpleQueue[Sequence[Finished] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    def take(self, ended: list[Finished]) -> list[Finished]:
-        """Settle these, as many as are well settled at once; returns those that are left to the caller.
+    def __bool__(self) -> bool:
+        """Whether anything is not settled yet."""
+        return bool(self._ended) or self._beside
 
-        That is all of them when they are few, or while others are being settled.
-        """
-        if self.busy or len(ended) < MANY or not self._store.many_writers:
-            return ended
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="jobctl-settler", daemon=True)
-            self._thread.start()
-        self.busy = True
-        self._batches.put(ended[:MOST])
-        return ended[MOST:]
+    @property
+    def at(self) -> float:
+        """When the loop is to settle what there is, by time.monotonic()."""
+        return math.inf if self._beside else self._at
+
+    def add(self, finished: Finished, at: float) -> None:
+        """Take what ended, to be settled by then."""
+        self._ended.append(finished)
+        self._at = min(self._at, at)
 
     def close(self) -> None:
         """Settle nothing more."""
         if self._thread is not None:
             self._batches.put(None)
             self._thread.join(CLOSE_SECONDS)  # so that the caller can close the store's connections
+
+    # --- beside the loop -----------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Have what there is settled beside the loop, if it is much."""
+        if self._beside or self._alone or len(self._ended) < MANY or not self._store.many_writers:
+            return
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="jobctl-settler", daemon=True)
+            self._thread.start()
+        self._beside = True
+        self._batches.put(self._ended[:MOST])
+        self._keep(self._ended[MOST:])
+
+    def heard(self, report: Settling | Unsettled) -> Settling | None:
+        """Take note of what became of a batch; returns what was settled."""
+        self._beside = False
+        if isinstance(report, Settling):
+            return report
+        self._keep([*report.batch, *self._ended])
+        self._alone = True
+        return None
 
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
@@ -104,3 +139,37 @@ class Settler:
                 self._report(Unsettled(batch))
             else:
                 self._report(settling)
+
+    # --- in the loop ---------------------------------------------------------------------------------------------
+
+    def batch(self) -> list[Finished]:
+        """What the loop is to settle: none of it while a batch is settled beside it, so that the next one gathers."""
+        return [] if self._beside else self._ended
+
+    def done(self) -> None:
+        """The loop has settled all that was in the batch."""
+        self._keep([])
+        self._alone = False
+
+    def one_by_one(self) -> Iterator[Settling]:
+        """After an outcome that cannot be written (a successor's blocker does not exist): fail the attempt it is of."""
+        left: list[Finished] = []
+        for each in self._ended:
+            try:
+                with self._store.transaction() as conn:
+                    settling = settle(self._store, conn, [each])
+            except TryAgainError:
+                left.append(each)
+            except Exception as error:
+                if isinstance(each.ended.outcome, Retry):
+                    raise
+                known = self._registry[each.attempt.held.type_name]
+                reason = f"what the handler answered cannot be kept: {getattr(error, 'orig', error)}"
+                left.append(each._replace(ended=Ended(self._handling.retry(each.attempt, known, reason))))
+            else:
+                yield settling
+        self._keep(left)
+
+    def _keep(self, ended: list[Finished]) -> None:
+        self._ended = ended
+        self._at = 0.0 if ended else math.inf

@@ -7,7 +7,6 @@ timers, a small batch when idle and a large one under load.
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 import threading
@@ -23,7 +22,7 @@ from jobctl.attempt import Attempt
 from jobctl.claiming import Claim
 from jobctl.errors import LockTimeoutError, TryAgainError
 from jobctl.events import Event, Told
-from jobctl.handling import Ended, Handling
+from jobctl.handling import Handling
 from jobctl.ids import new_id
 from jobctl.lease import AGAIN_SECONDS, LeaseKeeper
 from jobctl.model import LostReason
@@ -36,7 +35,7 @@ from jobctl.settler import Settler, Settling, Unsettled, settle
 from jobctl.storage import reading
 from jobctl.storage.front import Front
 from jobctl.storage.migrate import check_schema
-from jobctl.storage.records import Due, JobRow, Reaped, Retry
+from jobctl.storage.records import Due, JobRow, Reaped
 from jobctl.storage.store import Store
 from jobctl.tally import Tally
 from jobctl.watching import Watcher
@@ -104,13 +103,10 @@ class Worker:
         self._stops = 0
         self._work_told = False
 
-        self._settler = Settler(store, self._inbox.put)
-        self._ended: list[Finished] = []  # and not settled yet
-        self._settle_alone = False  # in a round of the loop's own: something went wrong
+        self._settler = Settler(store, registry, self._handling, self._inbox.put)
         self._nothing_ready = False  # said by the last claim
         self._look_at = 0.0  # when to claim again, by time.monotonic()
         self._reap_at = 0.0
-        self._settle_at = math.inf  # when to settle what ended, or to tell of it
         self._round_at = 0.0
         self._front = Front()
         self._failures = 0  # in a row, of the database
@@ -180,9 +176,9 @@ class Worker:
             self._turned.set()
             self._pool.give_back_stale()
             self._pool.tell_of_long_ones()
-            self._settle_beside()
+            self._settler.begin()
             wanted = self._wanted() if self._looking() else 0
-            if wanted or time.monotonic() >= self._round_due():
+            if wanted or time.monotonic() >= min(self._reap_at, self._settler.at):
                 self._round(wanted)
             if self._done():
                 return
@@ -195,16 +191,12 @@ class Worker:
 
     def _pause(self) -> float:
         """How long to wait for something to happen."""
-        until = min(self._round_due(), self._pool.tell_at, self._pool.stale_at)
+        until = min(self._reap_at, self._settler.at, self._pool.tell_at, self._pool.stale_at)
         if self._wanted():
             if self._looking():
                 return 0.0
             until = min(until, self._look_at)
         return max(0.0, until - time.monotonic())
-
-    def _round_due(self) -> float:
-        """When to talk to the database again, even if nothing is wanted, by time.monotonic()."""
-        return min(self._reap_at, math.inf if self._settler.busy else self._settle_at)
 
     def _receive(self, seconds: float) -> None:
         """Take all that is in the inbox, waiting for the first of it."""
@@ -214,9 +206,8 @@ class Worker:
                 if isinstance(message, Settling | Unsettled):
                     self._settled_beside(message)
                 elif message is not None and self._pool.ended(message):
-                    self._ended.append(message)
                     own = message.ended.settled is not None
-                    self._settle_at = min(self._settle_at, self._round_at + TELL_SECONDS if own else 0.0)
+                    self._settler.add(message, self._round_at + TELL_SECONDS if own else 0.0)
                     self._nothing_ready = False  # the handler may have made something ready
                     self._work_told |= own  # and so may its own transaction
                 message = self._inbox.get_nowait()
@@ -233,7 +224,7 @@ class Worker:
         return room
 
     def _done(self) -> bool:
-        if self._pool.running or self._ended or self._settler.busy:
+        if self._pool.running or self._settler:
             return False
         if self._options.max_jobs is not None and self._pool.attempts >= self._options.max_jobs:
             return True
@@ -243,7 +234,7 @@ class Worker:
 
     def _round(self, wanted: int) -> None:
         """Settle what ended and claim what is wanted, in one transaction; then hand over and tell."""
-        batch = [] if self._settler.busy else self._ended
+        batch = self._settler.batch()
         reaping = time.monotonic() >= self._reap_at
         self._work_told = False
         try:
@@ -267,7 +258,8 @@ class Worker:
             self._work_told = True
             if not any(each.unsettled for each in batch):
                 raise
-            self._settle_one_by_one()
+            for each in self._settler.one_by_one():
+                self._close(each)
             return
         self._database_works()
         self._round_at = time.monotonic()
@@ -275,13 +267,9 @@ class Worker:
             self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
         self._plan(due, full=0 < wanted == len(rows))
         if batch:
-            self._ended = []
-            self._settle_at = math.inf
-            self._settle_alone = False
+            self._settler.done()
             self._close(settling)
-        self._tally.count_reaped(reaped)
-        for lapsed in reaped:
-            self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
+        self._tell_of_reaped(reaped)
         self._pool.begin(rows, blockers)
         if asking and later:
             self._ask_due()
@@ -313,25 +301,6 @@ class Worker:
         if not full:
             self._look_at = now + min(poll if due.job is None else max(due.job, AGAIN_SECONDS), poll)
 
-    def _settle_one_by_one(self) -> None:
-        """After an outcome that cannot be written (a successor's blocker does not exist): fail the attempt it is of."""
-        batch, self._ended = self._ended, []
-        for each in batch:
-            try:
-                with self._store.transaction() as conn:
-                    settling = settle(self._store, conn, [each])
-            except TryAgainError:
-                self._ended.append(each)
-            except Exception as error:
-                if isinstance(each.ended.outcome, Retry):
-                    raise
-                known = self._registry[each.attempt.held.type_name]
-                reason = f"what the handler answered cannot be kept: {getattr(error, 'orig', error)}"
-                self._ended.append(each._replace(ended=Ended(self._handling.retry(each.attempt, known, reason))))
-            else:
-                self._close(settling)
-        self._settle_at = 0.0 if self._ended else math.inf
-
     def _close(self, settling: Settling) -> None:
         """Forget attempts whose ends are written, and tell of them."""
         batch, won = settling.batch, settling.settled.won
@@ -343,19 +312,14 @@ class Worker:
         for each in batch:
             self._tell(each.event(self.name, kept=each.ended.settled is not None or each.attempt.held.id in won))
 
-    def _settle_beside(self) -> None:
-        """Have many settled while this thread claims."""
-        if not self._settle_alone:
-            self._ended = self._settler.take(self._ended)
-            if not self._ended:
-                self._settle_at = math.inf
+    def _tell_of_reaped(self, reaped: Sequence[Reaped]) -> None:
+        self._tally.count_reaped(reaped)
+        for lapsed in reaped:
+            self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
 
-    def _settled_beside(self, settling: Settling | Unsettled) -> None:
-        self._settler.busy = False
-        if isinstance(settling, Unsettled):
-            self._ended = [*settling.batch, *self._ended]
-            self._settle_at = 0.0
-            self._settle_alone = True
+    def _settled_beside(self, report: Settling | Unsettled) -> None:
+        settling = self._settler.heard(report)
+        if settling is None:
             return
         if settling.settled.work & self._types.keys():
             self._nothing_ready = False
@@ -374,13 +338,12 @@ class Worker:
         waiting = self._pool.take_back()
         while True:
             waiting = self._pool.give_back(waiting, time.monotonic())
-            if self._ended and not self._settler.busy:
+            if self._settler.batch():
                 self._round(0)
             rest = deadline - time.monotonic()
-            unsettled = self._ended or self._settler.busy
-            if self._stops > 1 or rest <= 0 or not (unsettled or len(self._pool.running) > len(waiting)):
+            if self._stops > 1 or rest <= 0 or not (self._settler or len(self._pool.running) > len(waiting)):
                 break
-            self._receive(min(rest, AGAIN_SECONDS) if waiting or self._ended else rest)
+            self._receive(min(rest, AGAIN_SECONDS) if waiting or self._settler else rest)
         self._receive(0)
         attempts = list(self._pool.running.values())
         for attempt in attempts:
@@ -395,11 +358,11 @@ class Worker:
     def _let_go(self, attempts: Sequence[Attempt]) -> None:
         """Settle what has ended, and give back what was cut off."""
         deadline = time.monotonic() + GIVE_BACK_SECONDS
-        while (self._ended or self._settler.busy) and time.monotonic() < deadline:
-            if self._settler.busy:
-                self._receive(AGAIN_SECONDS)
-            else:
+        while self._settler and time.monotonic() < deadline:
+            if self._settler.batch():
                 self._round(0)
+            else:
+                self._receive(AGAIN_SECONDS)
         for attempt in attempts:
             attempt.disconnect()
         self._pool.give_back(attempts, deadline)
