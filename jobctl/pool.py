@@ -97,8 +97,9 @@ class Pool:
         room = self._concurrency - len(self.running)
         if not self._mixed:
             ahead = min(int(self.pace.per_second * PREFETCH_SECONDS), MOST_PREFETCHED)
-            if -room > ahead * 3 // 4:
-                return 0  # there is enough in hand: one claim of many costs less than many claims
+            # one claim of many costs less than many claims; but where the loop claims only, handlers shall not run dry
+            if -room > (ahead * 3 // 4 if self._store.many_writers else ahead // 2):
+                return 0
             room += ahead
         return max(room, 0)
 
