@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import insert as pg_insert
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
 from jobctl.storage.records import WORK
-from jobctl.storage.spelling import among, as_json, epoch, instant, matching, now, rows
+from jobctl.storage.spelling import among, as_json, epoch, instant, now, rows
 from jobctl.storage.tables import current, job, settled
 
 LOOK_AHEAD = 4
@@ -138,7 +138,8 @@ _given = rows(
     input="text",
 )
 _end = select(_given).cte("ends").prefix_with("MATERIALIZED")  # read once, though it is asked twice
-_held = (
+_in_order = select(_end).order_by(_end.c.chain_id).subquery("given")
+_locked = (
     select(
         current.c.chain_id.label("held_chain"),
         current.c.chain_index,
@@ -146,12 +147,14 @@ _held = (
         current.c.attempt,
         current.c.scheduled_at,
         current.c.claimed_at,
-        *(each for each in _end.c if each.name not in {"chain_id", "lease"}),
     )
-    .join_from(_end, current, matching(current.c.chain_id, _end.c.chain_id))
-    .where(current.c.lease == _end.c.lease)
-    .order_by(current.c.chain_id)
+    .where(current.c.chain_id == _in_order.c.chain_id, current.c.lease == _in_order.c.lease)
     .with_for_update(of=current)
+    .lateral("locked")
+)
+_held = (  # a probe of the index for each, whatever the planner thinks of how many there are
+    select(*_locked.c, *(each for each in _in_order.c if each.name not in {"chain_id", "lease"}))
+    .select_from(_in_order.join(_locked, true()))
     .cte("held")
 )
 _ends = select(_held.c.held_chain).where(_held.c.status == sql.COMPLETED).subquery("ending")
@@ -213,7 +216,7 @@ SETTLE = (
             worker=null(),
             leased_until=null(),
         )
-        .where(matching(current.c.chain_id, _next.c.held_chain))
+        .where(current.c.chain_id == _next.c.held_chain)
         .cte("moved")
     )
 )

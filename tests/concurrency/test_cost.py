@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg
 import pytest
-from plans import LARGE, Statement, postgres_plan, sqlite_plan, sqlite_steps, statements_of
+from plans import LARGE, Statement, postgres_plan, recorded, sqlite_plan, sqlite_steps, statements_of, touched
 from sqlalchemy import Select, TextClause, Update, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql import ClauseElement
-from working import completed, continued, held, with_outcome
+from working import claim, completed, continued, held, with_outcome
 
-from jobctl import Client, ListFilter, Retention, RetentionPolicy, Status
+from jobctl import Client, ListFilter, NewChain, Retention, RetentionPolicy, Status
 from jobctl.claiming import OneJob
 from jobctl.ids import new_id
 from jobctl.reasons import Reason
@@ -560,3 +560,21 @@ def test_batches_take_one_round_trip(store):
         return len(statements_of(store, work))
 
     assert statements_for(2) == statements_for(200)
+
+
+def test_settling_many_costs_as_much_for_each(postgres_url):
+    """However many are settled at once, each takes the same, also where the planner knows how few leases there are."""
+    with Client(postgres_url) as client:
+        store = client.store
+        client.start_many([NewChain("type-1") for _ in range(2000)])
+        with psycopg.connect(postgres_url, autocommit=True) as conn:
+            conn.execute("VACUUM ANALYZE jobctl_current")
+        pages = []
+        for number in (100, 800):
+            rows = claim(store, "type-1", limit=number)
+            with recorded(store) as found, store.engine.connect() as conn, conn.begin() as transaction:
+                store.settle(conn, [continued(row, "type-2") for row in rows])
+                transaction.rollback()
+            pages.append(touched(postgres_url, found[0]) / number)
+    few, many = pages
+    assert many < few * 1.5

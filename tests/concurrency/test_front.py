@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import psycopg
-from plans import recorded
+from plans import recorded, touched
 from working import completed, held
 
 from jobctl import Client, NewChain
@@ -58,8 +58,9 @@ def test_what_lies_before_comes_soon(client, store, monkeypatch):
     assert later.id in {row.id for row in claim_on(store, front, 2)}
 
 
-def test_an_old_snapshot(postgres_url):
+def test_an_old_snapshot(postgres_url, monkeypatch):
     """While an old snapshot is open, a claim that goes on touches no more pages, however many were claimed before."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 1e9)
     with Client(postgres_url) as client, psycopg.connect(postgres_url) as old:
         store = client.store
         client.start_many([NewChain("a") for _ in range(4000)])
@@ -80,14 +81,3 @@ def test_an_old_snapshot(postgres_url):
     assert late <= soon * 1.5
     assert late_anew > soon_anew + 20  # who begins anew walks over them: the snapshot does hold
     assert late * 2 < late_anew
-
-
-def touched(url, statement):
-    """How many pages a statement looks at."""
-    with psycopg.connect(url) as conn:
-        text = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement.text.encode()
-        row = conn.execute(text, statement.parameters).fetchone()
-        conn.rollback()
-    assert row is not None
-    plan = row[0][0]["Plan"]
-    return plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
