@@ -44,6 +44,7 @@ def test_what_lies_before_is_not_missed(client, store):
 
 def test_what_lies_before_comes_soon(client, store, monkeypatch):
     """While every claim gets all that it wants, a look from the beginning finds what lies before."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 1e9)
     client.start_many([NewChain("a") for _ in range(50)])
     front = Front()
     claim_on(store, front, 2)
