@@ -114,13 +114,13 @@ class Pool:
         """Have claimed jobs run, in this order."""
         if not rows:
             return
-        attempts = [
-            Attempt(self._store, row, held_of(row), tuple(map(chain_of, blockers.get(row.id, ()))), self._turns)
-            for row in rows
-        ]
+        attempts = []
+        for row in rows:
+            waited_for = tuple(map(chain_of, blockers[row.id])) if row.id in blockers else ()
+            attempts.append(Attempt(self._store, row, held_of(row), waited_for, self._turns))
         self._keeper.add(attempts)
         self.attempts += len(attempts)
-        self.running.update((id(each), each) for each in attempts)
+        self.running |= {id(each): each for each in attempts}
         self._untold += attempts
         self.tell_at = min(self.tell_at, time.monotonic() + QUIET_SECONDS)
         self._submit(attempts)

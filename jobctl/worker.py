@@ -203,16 +203,20 @@ class Worker:
         try:
             message = self._inbox.get(timeout=seconds) if seconds > 0 else self._inbox.get_nowait()
             while True:
-                if isinstance(message, Settling | Unsettled):
+                if isinstance(message, Finished):
+                    self._take(message)
+                elif message is not None:
                     self._settled_beside(message)
-                elif message is not None and self._pool.ended(message):
-                    own = message.ended.settled is not None
-                    self._settler.add(message, self._round_at + TELL_SECONDS if own else 0.0)
-                    self._nothing_ready = False  # the handler may have made something ready
-                    self._work_told |= own  # and so may its own transaction
                 message = self._inbox.get_nowait()
         except Empty:
             return
+
+    def _take(self, finished: Finished) -> None:
+        if self._pool.ended(finished):
+            own = finished.ended.settled is not None
+            self._settler.add(finished, self._round_at + TELL_SECONDS if own else 0.0)
+            self._nothing_ready = False  # the handler may have made something ready
+            self._work_told |= own  # and so may its own transaction
 
     def _wanted(self) -> int:
         """How many jobs to claim."""
@@ -304,7 +308,7 @@ class Worker:
     def _close(self, settling: Settling) -> None:
         """Forget attempts whose ends are written, and tell of them."""
         batch, won = settling.batch, settling.settled.won
-        for each in batch:
+        for each in batch if settling.lost else ():
             if reason := settling.lost.get(each.attempt.held.id):
                 each.attempt.lose(reason)
         self._keeper.remove(each.attempt.held for each in batch)

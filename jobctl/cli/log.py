@@ -71,7 +71,7 @@ class Log:
 
     def __init__(
         self,
-        line: Callable[[Event, datetime], str],
+        line: Callable[[Event, float], str],
         *,
         quiet: bool,
         live: LiveLine | None = None,
@@ -79,7 +79,7 @@ class Log:
         """Make a log; it begins with ``with``.
 
         Args:
-            line: Makes the line of an event and when it happened, in UTC.
+            line: Makes the line of an event and when it happened, in seconds since 1970.
             quiet: Leave out what is routine.
             live: The line below the log, on a terminal.
         """
@@ -110,7 +110,7 @@ class Log:
         over = False
         while not over:
             entries, over = self._gathered()
-            text = "".join(f"{self._line(each, datetime.fromtimestamp(at, UTC))}\n" for each, at in entries)
+            text = "".join([f"{self._line(each, at)}\n" for each, at in entries])
             with suppress(OSError, ValueError):  # a log that nobody reads any more stops no work
                 if self._live is None:
                     sys.stderr.write(text)
@@ -130,16 +130,16 @@ class Log:
         return entries, True
 
 
-def json_line(event: Event, instant: datetime, *, database: str | None = None) -> str:
+def json_line(event: Event, at: float, *, database: str | None = None) -> str:
     """An event as a JSON object, as docs/json.md says.
 
     Args:
         event: The event.
-        instant: When it happened.
+        at: When it happened, in seconds since 1970.
         database: Where the worker works, for people; said once, when it starts.
     """
     line = {
-        "time": iso(instant),
+        "time": iso(datetime.fromtimestamp(at, UTC)),
         "event": event.told.value,
         "worker": event.worker,
         "job_id": event.job_id,
@@ -159,20 +159,26 @@ def _local_second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds).isoformat(sep=" ")  # noqa: DTZ006 - local time is meant
 
 
-def human_line(event: Event, instant: datetime, *, colored: bool = False) -> str:
-    """An event as a line for people, in local time."""
-    what = _WORDS[event.told].ljust(_WIDTH)
-    if colored and event.told in _COLORS:
-        what = f"\x1b[{_COLORS[event.told]}m{what}\x1b[0m"
-    words = [f"{_local_second(int(instant.timestamp()))}.{instant.microsecond // 1000:03d}", plain(event.worker), what]
-    if event.type_name is not None:
-        words.append(plain(event.type_name))
-    if event.job_id is not None:
-        words.append(f"…{event.job_id[-12:]}")
-    if event.attempt is not None:
-        words.append(f"attempt {event.attempt}")
-    if event.seconds is not None:
-        words.append(span(event.seconds))
-    if event.detail:
-        words.append(last_line(event.detail))
-    return " ".join(words).rstrip()
+@lru_cache(maxsize=64)
+def _beginning(worker: str, told: Told, type_name: str | None, colored: bool) -> str:
+    """The words that the lines of most jobs share."""
+    what = _WORDS[told].ljust(_WIDTH)
+    if colored and told in _COLORS:
+        what = f"\x1b[{_COLORS[told]}m{what}\x1b[0m"
+    return " ".join([plain(worker), what, *([] if type_name is None else [plain(type_name)])])
+
+
+def human_line(event: Event, at: float, *, colored: bool = False) -> str:
+    """An event as a line for people, in local time; made for each job, so that what it takes counts."""
+    told, worker, job_id, _, type_name, attempt, seconds, detail = event
+    second = int(at)
+    line = f"{_local_second(second)}.{int((at - second) * 1000):03d} {_beginning(worker, told, type_name, colored)}"
+    if job_id is not None:
+        line += f" …{job_id[-12:]}"
+    if attempt is not None:
+        line += f" attempt {attempt}"
+    if seconds is not None:
+        line += f" {span(seconds)}"
+    if detail:
+        line += f" {last_line(detail)}"
+    return line.rstrip()

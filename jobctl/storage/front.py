@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable
+from datetime import datetime
 
 from jobctl.storage.parameters import JsonRow
 from jobctl.storage.records import JobRow
@@ -24,7 +25,7 @@ class Front:
     """
 
     def __init__(self) -> None:
-        self._claimed: dict[tuple[str, int], tuple[float, str]] = {}
+        self._claimed: dict[tuple[str, int], tuple[datetime, str]] = {}
         self._look_at = 0.0
 
     def lanes(self, types: Collection[str]) -> list[JsonRow]:
@@ -32,7 +33,7 @@ class Front:
         if time.monotonic() >= self._look_at:
             return []
         return [
-            {"type_name": type_name, "priority": priority, "due": due, "chain_id": chain_id}
+            {"type_name": type_name, "priority": priority, "due": due.timestamp(), "chain_id": chain_id}
             for (type_name, priority), (due, chain_id) in self._claimed.items()
             if type_name in types
         ]
@@ -48,6 +49,6 @@ class Front:
             self._claimed.clear()
             return
         for row in rows:
-            lane, place = (row.type_name, row.priority), (row.scheduled_at.timestamp(), row.chain_id)
+            lane, place = (row.type_name, row.priority), (row.scheduled_at, row.chain_id)
             if lane not in self._claimed or place > self._claimed[lane]:
                 self._claimed[lane] = place

@@ -224,8 +224,8 @@ def test_columns_have_unique_names():
 def test_log_line():
     """A worker's line tells time, worker, what, type, end of the id, attempt, duration and the error's last line."""
     event = Event(Told.JOB_RETRIED, "w1", IDS[1], IDS[0], "resize", 2, 0.25, "Traceback\nValueError: \x1b[31mno")
-    assert human_line(event, NOW) == (
+    assert human_line(event, NOW.timestamp()) == (
         f"{NOW.astimezone():%Y-%m-%d %H:%M:%S}.000 w1 retried       resize …000000000001 attempt 2 250ms ValueError: \\x1b[31mno"
     )
-    assert "\x1b[33mretried      \x1b[0m" in human_line(event, NOW, colored=True)
-    assert human_line(Event(Told.WORKER_STOPPED, "w1"), NOW).endswith("w1 stopped")
+    assert "\x1b[33mretried      \x1b[0m" in human_line(event, NOW.timestamp(), colored=True)
+    assert human_line(Event(Told.WORKER_STOPPED, "w1"), NOW.timestamp()).endswith("w1 stopped")
