@@ -17,17 +17,16 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from jobctl.answers import CommandFailedError, Continuation, GivenUp, Rescheduled
-from jobctl.asking import check_priority
 from jobctl.attempt import Attempt
 from jobctl.errors import InvalidDataError
-from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.middlewares import around_attempt, around_phase
 from jobctl.model import Backoff, Job, Schedule, Status, describe_error
 from jobctl.naming import check_type_name
 from jobctl.processors import AnyProcessor
 from jobctl.registry import Registry
 from jobctl.signatures import Mode
-from jobctl.storage.records import Complete, Continue, NewJob, Outcome, Postpone, Retry, Settled
+from jobctl.starting import successor_of
+from jobctl.storage.records import Complete, Continue, Outcome, Postpone, Retry, Settled
 
 Result = TypeVar("Result")
 
@@ -143,21 +142,8 @@ class Handling:
         name = value.type_name
         check_type_name(name, InvalidDataError)
         self._registry.check_continuation(known.name, name)
-        row = attempt.row
-        return Continue(
-            NewJob(
-                id=new_id() if value.id is None else require_id(value.id),
-                chain_id=row.chain_id,
-                chain_index=row.chain_index + 1,
-                chain_type=row.chain_type,
-                type_name=name,
-                input=self._registry.encode_continuation(name, value.input),
-                priority=row.priority if value.priority is None else check_priority(value.priority),
-                schedule=value.schedule,
-                blocked_by=unique_ids(value.blocked_by),
-                id_given=value.id is not None,
-            )
-        )
+        text = self._registry.encode_continuation(name, value.input)
+        return Continue(successor_of(attempt.row, value, text))
 
     def _failure(self, attempt: Attempt, known: AnyProcessor, error: BaseException) -> Outcome | None:
         """What a handler's error means; None: the attempt was lost, and nothing is to be written."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl.acts import Hand, changed
-from jobctl.asking import check_priority
+from jobctl.answers import continue_with
 from jobctl.codecs import decode_json
 from jobctl.errors import (
     AlreadySettledError,
@@ -19,16 +19,15 @@ from jobctl.errors import (
     GuardError,
     UsageError,
 )
-from jobctl.ids import new_id, require_id, unique_ids
 from jobctl.inside import Inside
-from jobctl.model import Job, Schedule, Status
-from jobctl.naming import check_type_name, type_name_of
+from jobctl.model import Job, Status
+from jobctl.naming import check_type_name
 from jobctl.processors import AnyProcessor
 from jobctl.registry import Registry
-from jobctl.starting import check_blockers
+from jobctl.starting import check_blockers, successor_of
 from jobctl.storage import reading
 from jobctl.storage.decoding import job_of
-from jobctl.storage.records import LOST, Complete, Continue, Held, JobRow, NewJob, Settlement
+from jobctl.storage.records import LOST, Complete, Continue, Held, JobRow, Settlement
 from jobctl.storage.store import Store
 
 
@@ -118,21 +117,11 @@ class Current:
     ) -> Job[Any]:
         """Hand over to a successor, which is then the current job; the same as a handler's continue_with."""
         self._refuse_if_unsettleable()
-        name = type_name_of(successor)
+        asked = continue_with(successor, input, after=after, at=at, blocked_by=blocked_by, priority=priority, id=id)
+        name = asked.type_name
         check_type_name(name, UsageError)
         self._processors.check_continuation(self.job.type_name, name)
-        before = self._row
-        next_job = NewJob(
-            id=new_id() if id is None else require_id(id),
-            chain_id=before.chain_id,
-            chain_index=before.chain_index + 1,
-            chain_type=before.chain_type,
-            type_name=name,
-            input=self._processors.encode_input(name, input),
-            priority=before.priority if priority is None else check_priority(priority),
-            schedule=Schedule.of(after, at),
-            blocked_by=unique_ids(blocked_by),
-        )
+        next_job = successor_of(self._row, asked, self._processors.encode_input(name, input))
         check_blockers(self._conn, self._processors, next_job)
         self._row = self._settle(Continue(next_job), "continue", next_job.id)
         self.job = job_of(self._row, {next_job.id: next_job.blocked_by})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
@@ -14,8 +15,11 @@ from jobctl.model import Chain, Schedule
 from jobctl.naming import check_type_name, type_name_of
 from jobctl.registry import Registry
 from jobctl.storage.decoding import chain_of
-from jobctl.storage.records import NewJob
+from jobctl.storage.records import JobRow, NewJob
 from jobctl.storage.store import Store
+
+if TYPE_CHECKING:
+    from jobctl.answers import Continuation
 
 
 def first_job(processors: Registry, chain: NewChain) -> NewJob:
@@ -40,6 +44,31 @@ def first_job(processors: Registry, chain: NewChain) -> NewJob:
         schedule=Schedule.of(chain.after, chain.at),
         blocked_by=unique_ids(chain.blocked_by),
         key=replace(key, exclude=unique_ids(key.exclude)) if isinstance(key, Key) else key,
+    )
+
+
+def successor_of(before: JobRow, asked: Continuation, input: str) -> NewJob:  # noqa: A002 - the field's name everywhere
+    """The next job of a chain.
+
+    Args:
+        before: The job that is settled by it.
+        asked: What it is to be.
+        input: Its input, encoded.
+
+    Raises:
+        UsageError: An argument is not acceptable.
+    """
+    return NewJob(
+        id=new_id() if asked.id is None else require_id(asked.id),
+        chain_id=before.chain_id,
+        chain_index=before.chain_index + 1,
+        chain_type=before.chain_type,
+        type_name=asked.type_name,
+        input=input,
+        priority=before.priority if asked.priority is None else check_priority(asked.priority),
+        schedule=asked.schedule,
+        blocked_by=unique_ids(asked.blocked_by),
+        id_given=asked.id is not None,
     )
 
 
