@@ -60,11 +60,13 @@ class HandCalls(Connected):
             GuardError: The current job is of another type than expected.
             AttemptLostError: The attempt does not hold its job any more.
         """
+        from jobctl.acts import Hand
         from jobctl.settling import Current
         from jobctl.storage import reading
 
         wanted = require_id(id)
-        hand = self._hand(actor, note, by_hand=inside is None)
+        if inside is None:
+            self._check_note(note)
         with self._writing(conn) as (store, on):
             row = self._lock(store, on, wanted)
             waits_for = reading.blocker_ids(on, [row]).get(row.id, ())
@@ -75,11 +77,12 @@ class HandCalls(Connected):
                 row,
                 waits_for,
                 force=force,
-                hand=hand,
+                hand=Hand.of(actor, note),
                 inside=inside,
             )
             current.check(wanted, None if expect is None else type_name_of(expect))
-            self._hand(actor, note, by_hand=not current.is_its_commands)
+            if not current.is_its_commands:
+                self._check_note(note)
             yield current
 
     @staticmethod

@@ -33,17 +33,25 @@ class Connected:
             self._checked = True
         return self.store
 
-    def _hand(self, actor: str | None, note: str | None, *, by_hand: bool = True) -> Hand:
-        """Who acts, and why, for the history.
+    def _hand(self, actor: str | None, note: str | None) -> Hand:
+        """Who acts by hand, and why, for the history.
 
         Raises:
-            UsageError: The note is missing, and required of what is done by hand.
+            UsageError: The note is missing, and required.
         """
         from jobctl.acts import Hand
 
-        if by_hand and self.require_note and not (note or "").strip():
-            raise UsageError("what is done by hand needs a note here: say why, with note=… or --note TEXT")
+        self._check_note(note)
         return Hand.of(actor, note)
+
+    def _check_note(self, note: str | None) -> None:
+        """Refuse what is done by hand without the note that is required.
+
+        Raises:
+            UsageError: It is missing.
+        """
+        if self.require_note and not (note or "").strip():
+            raise UsageError("what is done by hand needs a note here: say why, with note=… or --note TEXT")
 
     @contextmanager
     def _writing(self, conn: Connection | None) -> Iterator[tuple[Store, Connection]]:
