@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from jobctl.errors import TryAgainError
 from jobctl.handling import Ended, Handling
+from jobctl.lease import CLOSE_SECONDS
 from jobctl.model import LostReason
 from jobctl.registry import Registry
 from jobctl.runners import Finished
@@ -29,9 +30,6 @@ MANY = 32
 
 MOST = 1000
 """So many are settled at once: what they go on with can be claimed only afterwards."""
-
-CLOSE_SECONDS = 1.0
-"""How long closing waits for what goes on at that moment."""
 
 
 class Settling(NamedTuple):

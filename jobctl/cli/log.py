@@ -171,8 +171,8 @@ def _beginning(worker: str, told: Told, type_name: str | None, colored: bool) ->
 def human_line(event: Event, at: float, *, colored: bool = False) -> str:
     """An event as a line for people, in local time; made for each job, so that what it takes counts."""
     told, worker, job_id, _, type_name, attempt, seconds, detail = event
-    second = int(at)
-    line = f"{_local_second(second)}.{int((at - second) * 1000):03d} {_beginning(worker, told, type_name, colored)}"
+    second, microsecond = divmod(round(at * 1_000_000), 1_000_000)
+    line = f"{_local_second(second)}.{microsecond // 1000:03d} {_beginning(worker, told, type_name, colored)}"
     if job_id is not None:
         line += f" …{job_id[-12:]}"
     if attempt is not None:
