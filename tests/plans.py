@@ -130,12 +130,17 @@ def sqlite_steps(store: Store, call: Callable[[], object]) -> int:
         nonlocal steps
         steps += 1
 
-    def watch(dbapi_connection, _record) -> None:
+    def watch(dbapi_connection, *_) -> None:
         dbapi_connection.set_progress_handler(count, 1000)
 
-    event.listen(store.engine, "connect", watch)
+    def forget(dbapi_connection, _) -> None:
+        dbapi_connection.set_progress_handler(None, 0)
+
+    event.listen(store.engine, "checkout", watch)
+    event.listen(store.engine, "checkin", forget)
     call()
-    event.remove(store.engine, "connect", watch)
+    event.remove(store.engine, "checkout", watch)
+    event.remove(store.engine, "checkin", forget)
     return steps + 1
 
 

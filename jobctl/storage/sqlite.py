@@ -16,7 +16,6 @@ from sqlalchemy import (
     Connection,
     Executable,
     Insert,
-    NullPool,
     Select,
     bindparam,
     create_engine,
@@ -35,6 +34,7 @@ from jobctl.storage.decoding import instant_of
 from jobctl.storage.parameters import JsonRow, id_rows, type_rows
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
 from jobctl.storage.spelling import epoch
+from jobctl.storage.sqlite_pool import ThreadPool
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
 
@@ -81,7 +81,7 @@ _DIALECT = sqlite_dialect()
 
 
 class SqliteStore(Store):
-    """A store in a file. A connection belongs to the thread that opened it, and is closed after use."""
+    """A store in a file. A connection belongs to the thread that opened it."""
 
     dialect: ClassVar[str] = "sqlite"
     many_writers: ClassVar[bool] = False
@@ -89,11 +89,7 @@ class SqliteStore(Store):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        engine = create_engine(
-            "sqlite+pysqlite://",
-            creator=self._connect,
-            poolclass=NullPool,  # a pool would hand connections from thread to thread
-        )
+        engine = create_engine("sqlite+pysqlite://", pool=ThreadPool(self._connect, path))
         event.listen(engine, "begin", self._begin)
         super().__init__(engine, f"sqlite:///{path}")
 

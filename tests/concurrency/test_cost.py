@@ -41,6 +41,9 @@ from jobctl.storage.open import open_store
 from jobctl.storage.records import NewJob, Retry
 from jobctl.storage.tables import current
 
+BEGUN = datetime.now(UTC)
+"""When the last job of a backlog was started, however late its turn comes."""
+
 WAITING = 20_000
 RARE = 200
 """Jobs of which one in fifty each runs, has failed or is blocked."""
@@ -107,7 +110,7 @@ def fill_postgres(url, waiting):
 
 
 def fill_sqlite(store, waiting):
-    now = int(datetime.now(UTC).timestamp() * 1000)
+    now = int(BEGUN.timestamp() * 1000)
     words = {
         "waiting": waiting,
         "rare": RARE,
@@ -323,7 +326,7 @@ def prune(store):
     assert done.chains == 10
 
 
-SINCE = datetime.now(UTC) - timedelta(minutes=3)
+SINCE = BEGUN - timedelta(minutes=3)
 
 CALLS = {
     "claim-one-type": claim_of(TYPES[:1], 10),

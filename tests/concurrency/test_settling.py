@@ -222,7 +222,7 @@ def test_renewing_does_not_wait_for_a_settler(one, worker, postgres_url):
 def test_reaping_passes_over_what_is_being_settled(one, worker, postgres_url):
     """An expired lease whose job is being settled is not reaped, and nobody waits."""
     one.start("a")
-    (row,) = claim(worker, "a", seconds=0.0)
+    (row,) = claim(worker, "a", seconds=-1.0)
 
     def reap():
         with one.store.transaction() as mine:
@@ -238,7 +238,7 @@ def test_reaping_passes_over_what_is_being_settled(one, worker, postgres_url):
 def test_settling_waits_for_a_reaper_and_loses(one, worker, postgres_url):
     """A worker that settles what is being reaped waits for that, and then has lost it."""
     one.start("a")
-    (row,) = claim(worker, "a", seconds=0.0)
+    (row,) = claim(worker, "a", seconds=-1.0)
     with one.store.transaction() as conn:
         assert [each.id for each in one.store.reap(conn, [])] == [row.id]
         late = InThread(lambda: complete_by_worker(worker, completed(row)))

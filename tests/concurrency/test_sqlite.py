@@ -7,9 +7,12 @@ import signal
 import sqlite3
 import threading
 import time
+from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, event
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 from support import PATIENCE, InThread, eventually
 from working import claim, completed, continued
@@ -19,6 +22,7 @@ from jobctl.errors import AlreadySettledError, LockTimeoutError
 from jobctl.ids import new_id
 from jobctl.model import NOW
 from jobctl.storage import sqlite as module
+from jobctl.storage.database import COMMIT_GUARD
 from jobctl.storage.open import open_store
 from jobctl.storage.records import NewJob
 
@@ -173,22 +177,100 @@ def test_connection_belongs_to_its_thread(first):
 
 
 def test_threads_of_one_store_have_connections_of_their_own(first):
-    """No connection is handed from thread to thread: each transaction opens and closes its own."""
-    seen: dict[int, set[int]] = {}
-    opened = []
-    event.listen(first.engine, "connect", lambda connection, _: opened.append(connection))
+    """Each thread has one connection for all its transactions, and no other thread ever has it."""
+    users: dict[int, set[int]] = {}
+    together = threading.Barrier(4)
 
     def work():
         for _ in range(5):
             with first.transaction() as conn:
-                seen.setdefault(id(conn.connection.driver_connection), set()).add(threading.get_ident())
+                users.setdefault(id(conn.connection.driver_connection), set()).add(threading.get_ident())
                 first.next_due(conn, {"a": 60.0})
+        together.wait(10)
 
     running = [InThread(work) for _ in range(4)]
     for each in running:
         each.result()
-    assert len(opened) == 20
-    assert seen
+    assert [len(threads) for threads in users.values()] == [1, 1, 1, 1]
+
+
+def test_connection_ends_with_its_thread(first):
+    """Threads that come and go leave no file open."""
+
+    def opened():
+        return sum(each.resolve() == first.path for each in Path("/proc/self/fd").iterdir())
+
+    def work():
+        with first.transaction() as conn:
+            first.next_due(conn, {"a": 60.0})
+        return opened()
+
+    before = opened()
+    assert [InThread(work).result() for _ in range(3)] == [before + 1] * 3
+    assert opened() == before
+
+
+def test_transaction_within_another_of_the_same_thread(first):
+    """A thread that asks for a second connection while it uses its own gets one, which waits for the file as any."""
+    with first.transaction() as outer, first.engine.connect() as inner:
+        assert inner.connection.driver_connection is not outer.connection.driver_connection
+        inner.connection.driver_connection.execute("PRAGMA busy_timeout = 0")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            inner.connection.driver_connection.execute("BEGIN IMMEDIATE")
+
+
+def test_connection_whose_commit_failed_is_not_kept(first):
+    """SQLAlchemy takes a commit that failed for the end; SQLite may not, and the file would stay locked."""
+
+    def fail(_):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with first.engine.connect() as conn:
+        driver = conn.connection.driver_connection
+        transaction = conn.begin()
+        conn.connection.info[COMMIT_GUARD] = fail
+        with pytest.raises(OperationalError):
+            transaction.commit()
+        assert driver.in_transaction
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        driver.execute("SELECT 1")
+    with first.transaction() as conn:
+        assert conn.connection.driver_connection.in_transaction
+
+
+def test_file_that_is_replaced(first, tmp_path):
+    """What is read after another file was put in place comes from that file."""
+    with first.transaction() as conn:
+        old = [path for _, _, path in conn.exec_driver_sql("PRAGMA database_list")]
+        conn.exec_driver_sql("CREATE TABLE which AS SELECT 'old' AS name")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE which AS SELECT 'new' AS name")
+    first.close()
+    with first.transaction(read_only=True) as conn:
+        assert conn.exec_driver_sql("SELECT name FROM which").scalar_one() == "old"
+    (tmp_path / "other.db").replace(old[0])
+    with first.transaction(read_only=True) as conn:
+        assert conn.exec_driver_sql("SELECT name FROM which").scalar_one() == "new"
+
+
+def test_child_after_a_fork(first):
+    """A process that was forked after its parent used the file opens it anew, and leaves the parent's as it is."""
+    with first.transaction() as conn:
+        conn.exec_driver_sql("CREATE TABLE word (text TEXT)")
+        mine = conn.connection.driver_connection
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with suppress(BaseException), first.transaction() as conn:
+            status = 2 if conn.connection.driver_connection is mine else 0
+            conn.exec_driver_sql("INSERT INTO word VALUES ('child')")
+        os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    with first.transaction() as conn:
+        assert conn.connection.driver_connection is mine
+        conn.exec_driver_sql("INSERT INTO word VALUES ('parent')")
+    with first.transaction(read_only=True) as conn:
+        assert conn.exec_driver_sql("SELECT text FROM word ORDER BY text").scalars().all() == ["child", "parent"]
 
 
 def test_settings_of_connections(first):

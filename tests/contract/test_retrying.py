@@ -146,7 +146,7 @@ def test_against_settling_by_hand(postgres_url, open_client):
 def test_straggler_of_the_round_before(client, store):
     """An attempt of an earlier round, which is not held any more, cannot settle the job of the new one."""
     chain = client.start("a")
-    (old,) = claim(store, "a", seconds=0.0)
+    (old,) = claim(store, "a", seconds=-1.0)
     with store.transaction() as conn:
         assert [each.id for each in store.reap(conn, [])] == [chain.id]
     fail_all(store)

@@ -20,11 +20,11 @@ def test_renewing(shop: Workshop, mode: str):
     """A lease moves on while a handler runs longer than it holds: no other worker takes the job."""
     gate = shop.gate()
     chain = shop.start("step", "in")
-    working = shop.work(make(mode, hooks={"between": gate}), lease=0.4)
-    other = shop.work(make(mode), name="w2", store=shop.another_store(), lease=0.4, poll=0.1)
+    working = shop.work(make(mode, hooks={"between": gate}), lease=1.0)
     gate.reached()
+    other = shop.work(make(mode), name="w2", store=shop.another_store(), lease=1.0, poll=0.1)
     first = shop.lease_end(chain)
-    eventually(lambda: shop.lease_end(chain) > first + 0.5)  # longer than the first one held
+    eventually(lambda: shop.lease_end(chain) > first + 1.1)  # longer than the first one held
     gate.open()
     working.until(Told.JOB_COMPLETED)
     found = shop.client.show(chain)
