@@ -13,6 +13,9 @@ from jobctl.errors import UsageError
 _lock = threading.Lock()
 _last = 0
 
+_RANDOM_BITS = (1 << 62) - 1
+_VARIANT = 0b10 << 62
+
 
 def new_id() -> str:
     """A new id as text; within a process each sorts after the one before.
@@ -20,14 +23,12 @@ def new_id() -> str:
     48 bits of milliseconds and 12 bits of their fraction are the time, 62 bits are random.
     """
     global _last  # noqa: PLW0603 - ids of one process must grow, whichever thread asks
-    milliseconds, rest = divmod(time.time_ns(), 1_000_000)
-    tick = (milliseconds << 12) | (rest * 4096 // 1_000_000)
+    tick = time.time_ns() * 4096 // 1_000_000
     with _lock:
         tick = _last = max(tick, _last + 1)
-    random = int.from_bytes(os.urandom(8)) & ((1 << 62) - 1)
-    value = (tick >> 12) << 80 | 0x7 << 76 | (tick & 0xFFF) << 64 | 0b10 << 62 | random
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    when = f"{tick:015x}"
+    rest = f"{int.from_bytes(os.urandom(8)) & _RANDOM_BITS | _VARIANT:016x}"
+    return f"{when[:8]}-{when[8:12]}-7{when[12:]}-{rest[:4]}-{rest[4:]}"
 
 
 def require_id(text: str) -> str:
@@ -61,4 +62,4 @@ def unique_ids(ids: Iterable[str]) -> tuple[str, ...]:
     Raises:
         UsageError: One of the texts is not an id.
     """
-    return tuple(dict.fromkeys(require_id(each) for each in ids))
+    return tuple(dict.fromkeys(map(require_id, ids)))

@@ -70,6 +70,8 @@ class Schedule:
     @classmethod
     def of(cls, after: timedelta | str | None = None, at: datetime | None = None) -> Schedule:
         """Make one from what callers write: a timedelta or a text like ``2h30m``, or a zoned datetime."""
+        if after is None and at is None:
+            return NOW
         if after is not None and at is not None:
             raise UsageError("give either a delay (after) or a time (at), not both")
         if at is not None and at.tzinfo is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,8 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
     for job in jobs:
         check_blockers(conn, processors, job, together=jobs)
     if all(job.key is None for job in jobs):
-        return [chain_of(row) for row in store.start(conn, jobs)]
+        with closing(store.starting(conn, jobs)) as rows:
+            return [chain_of(row) for row in rows]
     from jobctl.storage import keys, reading
 
     same = keys.same(store, conn, jobs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -143,6 +143,16 @@ class Database(ABC):
         Returns:
             Its rows: ids are text, instants as the driver has them, unless the statement makes seconds of them.
         """
+
+    def run_each(
+        self, conn: Connection, statements: Iterable[tuple[Executable, Mapping[str, Any]]]
+    ) -> Generator[list[tuple[Any, ...]]]:
+        """Run statements one after the other; yields the rows of each. Who does not read to the end must close it.
+
+        The next one is asked for while the database may still be busy with those before.
+        """
+        for statement, parameters in statements:
+            yield self.run(conn, statement, parameters)
 
     @abstractmethod
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from jobctl.asking import Key
-from jobctl.model import Schedule
+from jobctl.model import NOW, Schedule
 from jobctl.storage.records import (
     ChainRow,
     Complete,
@@ -47,8 +47,31 @@ def held_rows(held: Iterable[Held], seconds: Mapping[str, float]) -> str:
     )
 
 
-def new_job_row(job: NewJob, status: str) -> JsonRow:
-    """A job to be inserted, blocked or pending."""
+def first_job_row(job: NewJob, status: str) -> JsonRow:
+    """The first job of a chain, blocked or pending, without what is as it is of most."""
+    row: JsonRow = {"id": job.id, "type_name": job.type_name, "input": job.input}
+    if status != "pending":
+        row["status"] = status
+    if job.priority:
+        row["priority"] = job.priority
+    if job.blocked_by:
+        row["blocker_count"] = len(job.blocked_by)
+    if job.schedule is not NOW:
+        row |= schedule_row(job.schedule)
+    if isinstance(job.key, Key):
+        row["dedup_key"] = job.key.text
+    return row
+
+
+def first_parameters(row: JsonRow) -> dict[str, str | None]:
+    """The parameters of a statement over one first job: what each has by itself, and the rest as JSON."""
+    always = {name: row[name] for name in ("id", "type_name", "input")}
+    rest = {name: value for name, value in row.items() if name not in always}
+    return always | {"rest": json.dumps(rest) if rest else None}
+
+
+def next_job_row(job: NewJob, status: str) -> JsonRow:
+    """A successor to be inserted, blocked or pending."""
     return {
         "id": job.id,
         "chain_id": job.chain_id,
@@ -59,13 +82,8 @@ def new_job_row(job: NewJob, status: str) -> JsonRow:
         "priority": job.priority,
         "blocker_count": len(job.blocked_by),
         **schedule_row(job.schedule),
-        "dedup_key": _key_text(job),
         "input": job.input,
     }
-
-
-def _key_text(job: NewJob) -> str | None:
-    return job.key.text if isinstance(job.key, Key) else None
 
 
 def key_row(place: int, job: NewJob, key: Key) -> JsonRow:
@@ -73,9 +91,9 @@ def key_row(place: int, job: NewJob, key: Key) -> JsonRow:
     return {"place": place, "type_name": job.type_name, "dedup_key": key.text, "seconds": key.window_seconds}
 
 
-def started_row(job: NewJob, row: JsonRow, created_at: datetime, scheduled_at: datetime) -> ChainRow:
+def started_row(job: NewJob, status: str, created_at: datetime, scheduled_at: datetime) -> ChainRow:
     """The chain that was started with a job, without reading it again."""
-    shown = "blocked" if row["status"] == "blocked" else "scheduled" if scheduled_at > created_at else "ready"
+    shown = "blocked" if status == "blocked" else "scheduled" if scheduled_at > created_at else "ready"
     return ChainRow(
         id=job.id,
         type_name=job.type_name,
@@ -90,7 +108,7 @@ def started_row(job: NewJob, row: JsonRow, created_at: datetime, scheduled_at: d
         attempt=0,
         last_error=None,
         priority=job.priority,
-        key=_key_text(job),
+        key=job.key.text if isinstance(job.key, Key) else None,
         tail_index=0,
     )
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from functools import cache
+from itertools import chain
 from typing import Any, ClassVar
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.errors import ForeignKeyViolation, error_from_result
 from psycopg.pq import Escaping, ExecStatus
 from psycopg.pq.abc import PGresult
@@ -30,21 +30,20 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.exc import DBAPIError
 
-from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
+from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError
 from jobctl.storage import postgres_statements as own
 from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
 from jobctl.storage.front import Front
-from jobctl.storage.parameters import JsonRow, end_row, id_rows, type_rows
+from jobctl.storage.parameters import JsonRow, end_row, first_parameters, id_rows, type_rows
+from jobctl.storage.postgres_connecting import Address, Listener
 from jobctl.storage.records import Complete, Continue, JobRow, Locked, Settled, Settlement
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, metadata
 
-CONNECT_TIMEOUT = 10
-"""Seconds that a connection may take, unless the URL or PGCONNECT_TIMEOUT says."""
-
-logging.getLogger("psycopg").addHandler(logging.NullHandler())  # who set up no logging gets no lines of its on stderr
+IN_FLIGHT = 2
+"""Statements that are sent before the first of them is answered: enough for the server never to wait."""
 
 MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
 
@@ -97,25 +96,16 @@ class PostgresStore(Store):
     insert_jobs: ClassVar[Insert] = own.INSERT_JOBS
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
-        parameters = _read_url(url)
-
-        def connect() -> psycopg.Connection[Any]:
-            return psycopg.connect(url, **defaults)
-
-        defaults: dict[str, Any] = {}
-        if "connect_timeout" not in parameters and "PGCONNECT_TIMEOUT" not in os.environ:
-            defaults["connect_timeout"] = CONNECT_TIMEOUT
-        if "application_name" not in parameters and "PGAPPNAME" not in os.environ:
-            defaults["application_name"] = "jobctl"
+        address = Address(url)
         engine = create_engine(
             "postgresql+psycopg://",
-            creator=connect,  # libpq reads the URL itself: several hosts, service files, .pgpass, PG* variables
+            creator=address.connect,
             pool_size=pool_size,
             max_overflow=-1,
             use_native_hstore=False,  # saves a question at each connection
         )
-        super().__init__(engine, _label(parameters))
-        self._connect = connect
+        super().__init__(engine, address.label)
+        self._address = address
 
     def translate(self, error: Exception) -> JobctlError | None:
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -142,7 +132,7 @@ class PostgresStore(Store):
         return conn.invalidated or getattr(conn.connection.driver_connection, "closed", False)
 
     def watch(self, *channels: str) -> Watch:
-        return _Listener(self._connect, channels)
+        return Listener(self._address.connect, channels)
 
     def snapshot(self, conn: Connection) -> Connection:
         return conn.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
@@ -168,8 +158,27 @@ class PostgresStore(Store):
         text, constants = _compiled(statement)
         with _invalidating(conn):
             cursor = _cursor(conn)
-            cursor.execute(text, {**constants, **parameters})
-            return cursor.fetchall() if cursor.description else []
+            cursor.execute(text, {**constants, **parameters} if constants else parameters)
+            result = cursor.pgresult  # says so at once; the cursor's description takes as long as to read the rows
+            return cursor.fetchall() if result is not None and result.nfields else []
+
+    def run_each(
+        self, conn: Connection, statements: Iterable[tuple[Executable, Mapping[str, Any]]]
+    ) -> Generator[list[tuple[Any, ...]]]:
+        left = iter(statements)
+        first, second = next(left, None), next(left, None)
+        if first is None or second is None:
+            yield from super().run_each(conn, [first] if first else [])
+            return
+        with _invalidating(conn), _driver(conn).pipeline():
+            sent: deque[psycopg.Cursor[tuple[Any, ...]]] = deque()
+            for statement, parameters in chain((first, second), left):
+                text, constants = _compiled(statement)
+                sent.append(_driver(conn).execute(text, {**constants, **parameters}))
+                if len(sent) > IN_FLIGHT:
+                    yield sent.popleft().fetchall()
+            while sent:
+                yield sent.popleft().fetchall()
 
     def hold(self, conn: Connection, chain_id: str) -> Locked | None:
         """Differs because a round trip takes longer than a statement: all are sent as one text, BEGIN too."""
@@ -211,10 +220,13 @@ class PostgresStore(Store):
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
         return _locking(statement, lock, skip_locked)
 
-    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
+    def insert_chains(
+        self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
+    ) -> Generator[dict[str, tuple[datetime, datetime]]]:
         """Differs because PostgreSQL inserts into two tables, and tells of it, in one round trip."""
-        found = self.run(conn, own.INSERT_CHAINS, {"jobs": json.dumps(jobs)})
-        return {row[0]: (instant_of(row[1]), instant_of(row[2])) for row in found}
+        with closing(self.run_each(conn, map(_insertion, parts))) as inserted:
+            for found in inserted:
+                yield {row[0]: (instant_of(row[1]), instant_of(row[2])) for row in found}
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         names = [{"name": f"{type_name} {key}"} for type_name, key in keys]
@@ -224,7 +236,15 @@ class PostgresStore(Store):
     def single(self) -> Iterator[Connection]:
         """Differs because a statement alone needs no BEGIN and no COMMIT, which are round trips."""
         with self.translated(), self.engine.connect() as conn:
-            yield conn.execution_options(isolation_level="AUTOCOMMIT")
+            driver = _driver(conn)
+            driver.autocommit = True  # SQLAlchemy's isolation levels do the same in four times the time
+            try:
+                yield conn
+            finally:
+                try:
+                    driver.autocommit = False
+                except psycopg.Error:  # it is lost, or in the middle of something
+                    conn.invalidate()
 
     def claim(
         self,
@@ -263,6 +283,13 @@ class PostgresStore(Store):
         ]
         if payloads:
             self.run(conn, own.NOTIFY, {"told": json.dumps(payloads)})
+
+
+def _insertion(part: Sequence[JsonRow]) -> tuple[Executable, dict[str, str | None]]:
+    """The statement that starts chains with these jobs, and its parameters."""
+    if len(part) == 1:
+        return own.INSERT_CHAIN, first_parameters(part[0])
+    return own.INSERT_CHAINS, {"jobs": json.dumps(part)}
 
 
 def _is_plain_end(settlement: Settlement) -> bool:
@@ -330,67 +357,3 @@ def _compiled(statement: Executable) -> tuple[bytes, dict[str, Any]]:
 def _locking(statement: Select[Any], lock: Lock, skip_locked: bool) -> Select[Any]:
     key_share, read = lock is not Lock.UPDATE, lock is Lock.STAYS
     return statement.with_for_update(of=current, skip_locked=skip_locked, key_share=key_share, read=read)
-
-
-class _Listener:
-    """A connection of its own that listens; reconnects by itself, at most once per wait."""
-
-    def __init__(self, connect: Callable[[], psycopg.Connection[Any]], channels: tuple[str, ...]) -> None:
-        self._connect = connect
-        self._channels = channels
-        self._conn: psycopg.Connection[Any] | None = None
-
-    def wait(self, seconds: float) -> Mapping[str, set[str]] | None:
-        try:
-            fresh = self._conn is None
-            conn = self._listen()
-            if fresh:
-                return None  # what was told before anybody listened is not known
-            told: dict[str, set[str]] = {}
-            for notice in conn.notifies(timeout=seconds, stop_after=1):
-                told.setdefault(notice.channel, set()).add(notice.payload)
-        except psycopg.Error:
-            broken = self._conn
-            self.close()
-            if broken is None:
-                time.sleep(seconds)  # the server is away: do not ask it again at once
-            return None
-        return told
-
-    def _listen(self) -> psycopg.Connection[Any]:
-        if self._conn is None:
-            conn = self._connect()
-            conn.autocommit = True
-            for channel in self._channels:
-                conn.execute(f"LISTEN {channel}".encode())
-            self._conn = conn
-        return self._conn
-
-    def close(self) -> None:
-        if self._conn is not None:
-            self._conn.close()
-            self._conn = None
-
-
-def _read_url(url: str) -> dict[str, Any]:
-    """The parts of a URL. Nothing of it is quoted in an error: a part may be a piece of a password."""
-    malformed = UsageError(
-        "the database URL cannot be read: it is postgresql://user:password@host:port/name, "
-        "where special characters of a password are written as %40 and the like"
-    )
-    try:
-        parameters = conninfo_to_dict(url)
-    except psycopg.Error:
-        raise malformed from None
-    hosts = str(parameters.get("host", ""))
-    ports = str(parameters.get("port", ""))
-    if ("@" in hosts and not hosts.startswith("@")) or not all(port.isdigit() for port in ports.split(",") if port):
-        raise malformed
-    return parameters
-
-
-def _label(parameters: Mapping[str, Any]) -> str:
-    """The URL for people: without the password, and without what a libpq variable or file adds."""
-    user = f"{parameters['user']}@" if "user" in parameters else ""
-    port = f":{parameters['port']}" if "port" in parameters else ""
-    return f"postgresql://{user}{parameters.get('host', '')}{port}/{parameters.get('dbname', '')}"

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -54,14 +54,21 @@ LOOK_EVERY = 0.001
 """Seconds between two looks at data_version, which costs a few microseconds: no system call in WAL mode."""
 
 INSERT_JOBS = (
-    sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.new_jobs()).on_conflict_do_nothing().returning(job.c.id)
+    sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.NEXT_JOBS).on_conflict_do_nothing().returning(job.c.id)
 )
 
-INSERT_CHAINS = INSERT_JOBS.returning(epoch(job.c.created_at))
+INSERT_CHAINS = (
+    sqlite_insert(job)
+    .from_select(sql.JOB_COLUMNS, sql.first_jobs(sql.FIRST.c))
+    .on_conflict_do_nothing()
+    .returning(job.c.id, epoch(job.c.created_at))
+)
 
 INSERT_CURRENT = (
     insert(current)
-    .from_select(sql.CURRENT_COLUMNS, sql.new_current(job))
+    .from_select(
+        sql.CURRENT_COLUMNS, sql.first_current(sql.FIRST.c, job).join_from(sql.FIRST, job, job.c.id == sql.FIRST.c.id)
+    )
     .returning(current.c.chain_id, epoch(current.c.scheduled_at))
 )
 
@@ -208,13 +215,16 @@ class SqliteStore(Store):
         """Differs because whoever writes holds the whole file."""
         return statement
 
-    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
+    def insert_chains(
+        self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
+    ) -> Generator[dict[str, tuple[datetime, datetime]]]:
         """Differs because SQLite inserts into one table at a time, and every commit tells those who watch."""
-        created = dict(self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)}))
-        if len(created) < len(jobs):  # an id is taken, and nothing will be kept
-            return {id_: (instant_of(at), instant_of(at)) for id_, at in created.items()}
-        due = self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
-        return {id_: (instant_of(created[id_]), instant_of(at)) for id_, at in due}
+        for jobs in parts:
+            created = dict(self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)}))
+            if len(created) < len(jobs):  # an id is taken, and nothing will be kept
+                yield {id_: (instant_of(at), instant_of(at)) for id_, at in created.items()}
+            due = self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
+            yield {id_: (instant_of(created[id_]), instant_of(at)) for id_, at in due}
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         """Differs because SQLite locks the whole file."""

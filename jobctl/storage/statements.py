@@ -39,7 +39,7 @@ from jobctl.storage.tables import act, blocker, current, error, job, settled
 
 
 def word(value: str) -> ColumnElement[str]:
-    """A status as a literal: a bound parameter would miss the partial indexes under a generic plan."""
+    """A word of ours as a literal: a status that is a parameter would miss the partial indexes under a generic plan."""
     return literal_column(f"'{value}'")
 
 
@@ -55,7 +55,7 @@ IDS = rows("ids", id="id")
 
 def due(after: ColumnElement[Any], at: ColumnElement[Any], since: ColumnElement[Any]) -> ColumnElement[Any]:
     """When a job is due, from a delay in seconds or an instant in seconds since 1970; in the past means now (since)."""
-    return latest(since, func.coalesce(instant(at), later(since, func.coalesce(after, 0))))
+    return latest(since, func.coalesce(instant(at), later(since, func.coalesce(after, literal_column("0")))))
 
 
 SAVEPOINT, RELEASE_SAVEPOINT = text("SAVEPOINT jobctl_handler"), text("RELEASE SAVEPOINT jobctl_handler")
@@ -80,12 +80,9 @@ CURRENT = (
 
 # --- starting and continuing -------------------------------------------------------------------------------------
 
-NEW = rows(
+FIRST = rows(
     "jobs",
     id="id",
-    chain_id="id",
-    chain_index="int",
-    chain_type="text",
     type_name="text",
     status="text",
     priority="int",
@@ -93,6 +90,18 @@ NEW = rows(
     after_seconds="number",
     at_seconds="number",
     dedup_key="text",
+    input="text",
+)
+"""First jobs of chains. Of most jobs most of it is null: what is left out need not be sent and read."""
+
+NEXT = rows(
+    "jobs",
+    id="id",
+    chain_id="id",
+    chain_index="int",
+    chain_type="text",
+    type_name="text",
+    blocker_count="int",
     input="text",
 )
 
@@ -109,18 +118,37 @@ JOB_COLUMNS = [
 ]
 
 
-def new_jobs(new: Any = NEW) -> Select[Any]:
-    """Rows for INSERT ... ON CONFLICT DO NOTHING; SQLite's grammar needs a WHERE between FROM and ON."""
+# Rows for INSERT ... ON CONFLICT DO NOTHING; SQLite's grammar needs a WHERE between FROM and ON.
+
+NEXT_JOBS = select(
+    NEXT.c.id,
+    NEXT.c.chain_id,
+    NEXT.c.chain_index,
+    NEXT.c.chain_type,
+    NEXT.c.type_name,
+    NEXT.c.blocker_count,
+    now(),
+    null(),
+    as_json(NEXT.c.input),
+).where(true())
+
+
+def first_jobs(given: Any) -> Select[Any]:
+    """The rows of chains' first jobs.
+
+    Args:
+        given: What has the columns of FIRST as its attributes.
+    """
     return select(
-        new.c.id,
-        new.c.chain_id,
-        new.c.chain_index,
-        new.c.chain_type,
-        new.c.type_name,
-        new.c.blocker_count,
+        given.id,
+        given.id,
+        literal_column("0"),
+        given.type_name,
+        given.type_name,
+        func.coalesce(given.blocker_count, literal_column("0")),
         now(),
-        new.c.dedup_key,
-        as_json(new.c.input),
+        given.dedup_key,
+        as_json(given.input),
     ).where(true())
 
 
@@ -137,19 +165,24 @@ CURRENT_COLUMNS = [
 ]
 
 
-def new_current(made: Any, new: Any = NEW) -> Select[Any]:
-    """Rows for jobctl_current, of chains whose first jobs were made just now: a table with id and created_at."""
+def first_current(given: Any, made: Any) -> Select[Any]:
+    """Rows for jobctl_current, of chains whose first jobs were made just now.
+
+    Args:
+        given: As of first_jobs.
+        made: A table of those jobs, which has their ids and when they were created.
+    """
     return select(
-        new.c.chain_id,
-        new.c.id,
-        new.c.chain_index,
-        new.c.type_name,
-        new.c.status,
-        new.c.priority,
+        made.c.id,
+        made.c.id,
         literal_column("0"),
-        due(new.c.after_seconds, new.c.at_seconds, made.c.created_at),
-        new.c.dedup_key,
-    ).join_from(new, made, made.c.id == new.c.id)
+        given.type_name,
+        func.coalesce(given.status, PENDING),
+        func.coalesce(given.priority, literal_column("0")),
+        literal_column("0"),
+        due(given.after_seconds, given.at_seconds, made.c.created_at),
+        given.dedup_key,
+    )
 
 
 _edges = rows("edges", job_id="id", position="int", chain_id="id")

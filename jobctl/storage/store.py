@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
@@ -23,10 +24,11 @@ from jobctl.storage.parameters import (
     JsonRow,
     act_row,
     failure_row,
+    first_job_row,
     held_rows,
     id_rows,
     move_row,
-    new_job_row,
+    next_job_row,
     result_row,
     started_row,
     type_rows,
@@ -52,6 +54,11 @@ if TYPE_CHECKING:
     from jobctl.storage.front import Front
 
 
+START_AT_ONCE = 250
+"""Chains that one statement starts: while the server inserts them, the next ones are made ready, and the ones before
+are read. A thousand take a seventh less time than in one statement; in smaller parts no less, in larger ones more."""
+
+
 class Store(Database):
     """What the use cases ask of a database, for jobs and chains."""
 
@@ -60,11 +67,13 @@ class Store(Database):
     # --- what differs --------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def insert_chains(self, conn: Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
-        """Insert the first jobs of chains, and tell who waits for work.
+    def insert_chains(
+        self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
+    ) -> Generator[dict[str, tuple[datetime, datetime]]]:
+        """Insert the first jobs of chains, some at a time, and tell who waits for work.
 
-        Returns:
-            Of those whose ids were not taken, when they were created and are due.
+        Yields:
+            Of those of each part whose ids were not taken, when they were created and are due.
         """
 
     @abstractmethod
@@ -148,26 +157,37 @@ class Store(Database):
             DuplicateIdError: An id is taken.
             UsageError: A chain would wait for itself.
         """
-        blockers = _others(jobs)
-        rows = self._rows(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
-        _refuse_twice(jobs)
-        made = self.insert_chains(conn, rows) if rows else {}
-        _refuse_taken(jobs, made.keys())
-        self._insert_blockers(conn, jobs)
-        return [started_row(job, row, *made[job.id]) for job, row in zip(jobs, rows, strict=True)]
+        return list(self.starting(conn, jobs))
 
-    def _rows(self, conn: Connection, jobs: Sequence[NewJob], open_chains: Mapping[str, Locked]) -> list[JsonRow]:
-        """Jobs, whose blockers are locked as far as they are open, as rows of a parameter."""
+    def starting(self, conn: Connection, jobs: Sequence[NewJob]) -> Generator[ChainRow]:
+        """The same, some at a time: the database may begin with the next while the caller works with these.
+
+        Whoever does not read to the end must close it, and roll back.
+        """
+        blockers = _others(jobs)
+        statuses = self._statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
+        _refuse_twice(jobs)
+        parts = [slice(begin, begin + START_AT_ONCE) for begin in range(0, len(jobs), START_AT_ONCE)]
+        rows = (list(map(first_job_row, jobs[part], statuses[part])) for part in parts)
+        with closing(self.insert_chains(conn, rows)) as inserted:
+            for part, made in zip(parts, inserted, strict=True):
+                _refuse_taken(jobs[part], made.keys())
+                for job, status in zip(jobs[part], statuses[part], strict=True):
+                    yield started_row(job, status, *made[job.id])
+        self._insert_blockers(conn, jobs)
+
+    def _statuses(self, conn: Connection, jobs: Sequence[NewJob], open_chains: Mapping[str, Locked]) -> list[str]:
+        """Whether jobs are blocked or pending; their blockers are locked as far as they are open."""
         for job in jobs:
             if job.chain_id in job.blocked_by:
                 raise UsageError(f"the chain {job.chain_id} cannot wait for itself")
         blockers = _others(jobs)
         waited_for = self._uncompleted(conn, blockers, open_chains) if blockers else set()
-        rows = []
+        statuses = []
         for job in jobs:
-            rows.append(new_job_row(job, "pending" if waited_for.isdisjoint(job.blocked_by) else "blocked"))
+            statuses.append("pending" if waited_for.isdisjoint(job.blocked_by) else "blocked")
             waited_for.add(job.chain_id)
-        return rows
+        return statuses
 
     def _insert_blockers(self, conn: Connection, jobs: Sequence[NewJob]) -> None:
         edges: list[JsonRow] = [
@@ -249,7 +269,7 @@ class Store(Database):
         next_jobs = [each.outcome.successor for each in winners if isinstance(each.outcome, Continue)]
         inserted: dict[str, JsonRow] = {}
         if next_jobs:
-            rows = self._rows(conn, next_jobs, locked)
+            rows = list(map(next_job_row, next_jobs, self._statuses(conn, next_jobs, locked)))
             _refuse_twice(next_jobs)
             _refuse_taken(next_jobs, {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(rows)})})
             self._insert_blockers(conn, next_jobs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 
+import psycopg
 import pytest
 from working import claim, completed, continued, run, settle, with_outcome
 
@@ -349,21 +350,40 @@ def test_empty_batch(client):
     assert client.start_many([]) == []
 
 
-def test_batch_is_one_statement(client):
-    """A thousand chains without keys and blockers take one statement."""
+def test_batch_takes_few_statements(client):
+    """A thousand chains without keys and blockers take four statements, and on SQLite one for each of the two tables."""
     statements = []
-    run_ = type(client.store).run
+    class_, name, times = (
+        (psycopg.Cursor, "execute", 4) if client.store.dialect == "postgresql" else (type(client.store), "run", 8)
+    )
+    call = getattr(class_, name)
 
-    def counted(self, conn, statement, parameters):
-        statements.append(statement)
-        return run_(self, conn, statement, parameters)
+    def counted(self, *arguments, **named):
+        statements.append(arguments)
+        return call(self, *arguments, **named)
 
     client.start("warm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(client.store), "run", counted)
+        patch.setattr(class_, name, counted)
         chains = client.start_many(NewChain("a", number) for number in range(1000))
     assert [each.input for each in chains] == list(range(1000))
-    assert len(statements) == (1 if client.store.dialect == "postgresql" else 2)
+    assert len(statements) == times
+
+
+@pytest.mark.parametrize("place", [0, 300, 999])
+def test_batch_that_is_refused_midway(client, place):
+    """An id that is taken refuses all that was sent before and after it, and the connection is as good as before."""
+    taken = client.start("a")
+    chains = [NewChain("b", number) for number in range(1000)]
+    chains[place] = NewChain("b", id=taken.id)
+    with pytest.raises(DuplicateIdError, match=taken.id):
+        client.start_many(chains)
+    with client.store.transaction() as conn:
+        with pytest.raises(DuplicateIdError, match=taken.id):
+            client.start_many(chains, conn=conn)
+        kept = client.start("c", conn=conn)
+    assert {each.id for each in client.list_chains().items} == {taken.id, kept.id}
+    assert len(client.start_many(NewChain("b", number) for number in range(600))) == 600
 
 
 def test_batch_is_all_or_nothing(client):
