@@ -242,9 +242,7 @@ class Worker:
         reaping = time.monotonic() >= self._reap_at
         self._work_told = False
         try:
-            with self._store.transaction() as conn:
-                if not (batch or reaping):
-                    self._store.may_be_forgotten(conn)
+            with self._store.transaction(forgettable=not (batch or reaping)) as conn:
                 settling = settle(self._store, conn, batch)
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
                 if settling.settled.work & self._types.keys() or reaped:

@@ -23,7 +23,7 @@ PAUSED = select(or_(current.c.paused_at.is_not(None), _is_paused.correlate(curre
 
 CLAIM = (
     update(current)
-    .values(leasing.lease_values())
+    .values(leasing.lease_values(leasing.TYPES.c.lease_seconds))
     .where(
         among(current.c.chain_id, IDS.c.id),
         current.c.type_name == leasing.TYPES.c.type_name,

@@ -104,12 +104,21 @@ class Database(ABC):
                 raise
             raise known from error
 
+    @abstractmethod
+    def forgettable(self, conn: Connection) -> Connection:
+        """The connection, before its transaction begins, set so that its commit does not wait for the disk.
+
+        A crash of the machine may undo it, one of ours not; what others commit later is never kept without it.
+        """
+
     @contextmanager
-    def transaction(self, *, read_only: bool = False) -> Iterator[Connection]:
+    def transaction(self, *, read_only: bool = False, forgettable: bool = False) -> Iterator[Connection]:
         """A connection in a transaction of its own, committed at the end, rolled back on an error."""
         with self.translated(), self.engine.connect() as conn:
             if read_only:
                 conn = self.snapshot(conn)  # noqa: PLW2901 - the same connection, set up
+            elif forgettable:
+                conn = self.forgettable(conn)  # noqa: PLW2901 - as above
             with conn.begin():
                 yield conn
 
@@ -130,9 +139,6 @@ class Database(ABC):
 
     def ensure_begun(self, conn: Connection) -> None:  # noqa: B027 - most drivers need nothing done
         """Make sure that a caller's connection is in a transaction of the database's, about to be written to."""
-
-    def may_be_forgotten(self, conn: Connection) -> None:  # noqa: B027 - only some databases can
-        """Let the transaction's commit not wait for the disk: a crash of the server may undo it, one of ours not."""
 
     # --- what differs --------------------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal_column, null, or_, select, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal_column, null, select, update
 
 from jobctl.storage.spelling import among, as_text, epoch, later, latest, matching, now, rows, seconds_until
 from jobctl.storage.statements import IDS, PENDING, RUNNING
@@ -17,21 +17,22 @@ CLAIMABLE = and_(current.c.status == PENDING, current.c.paused_at.is_(None))
 
 
 def not_paused(types: Any) -> ColumnElement[bool]:
-    """Whether a table's type may be claimed."""
-    of_type = or_(pause.c.type_name == types.c.type_name, pause.c.type_name == literal_column("''"))
-    return ~exists().where(of_type).correlate(types)
+    """Whether a table's type may be claimed. What is paused is read once, and not for each type."""
+    all_ = exists(pause.c.type_name).where(pause.c.type_name == literal_column("''"))
+    return and_(types.c.type_name.not_in(select(pause.c.type_name)), ~all_)
 
 
+_named = rows("types", type_name="text")
 _lane_base = (
     select(
-        TYPES.c.type_name,
+        _named.c.type_name,
         select(func.max(current.c.priority))
-        .where(current.c.type_name == TYPES.c.type_name, CLAIMABLE)
-        .correlate(TYPES)
+        .where(current.c.type_name == _named.c.type_name, CLAIMABLE)
+        .correlate(_named)
         .scalar_subquery()
         .label("priority"),
     )
-    .where(not_paused(TYPES))
+    .where(not_paused(_named))
     .cte("lane", recursive=True)
 )
 
@@ -64,15 +65,15 @@ NEXT_DUE = select(
 )
 
 
-def lease_values() -> dict[str, Any]:
-    """What a claim sets."""
+def lease_values(seconds: ColumnElement[Any]) -> dict[str, Any]:
+    """What a claim sets, for so many seconds."""
     return {
         "status": RUNNING,
         "attempt": current.c.attempt + 1,
         "claimed_at": now(),
         "lease": bindparam("claim_lease", type_=current.c.lease.type),
         "worker": bindparam("claim_worker", type_=current.c.worker.type),
-        "leased_until": later(now(), TYPES.c.lease_seconds),
+        "leased_until": later(now(), seconds),
     }
 
 

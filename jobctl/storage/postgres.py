@@ -143,8 +143,9 @@ class PostgresStore(Store):
             with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
 
-    def may_be_forgotten(self, conn: Connection) -> None:
+    def forgettable(self, conn: Connection) -> Connection:
         _exec(conn, BEGIN_FORGETTABLE)
+        return conn
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))

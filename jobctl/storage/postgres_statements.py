@@ -76,7 +76,7 @@ def _claim(lanes: Any, *where: ColumnElement[bool]) -> Update:
     picked = select(free.c.place).select_from(candidates.join(free, true())).limit(bindparam("most")).cte("picked")
     return (
         update(current)
-        .values(leasing.lease_values())
+        .values(leasing.lease_values(leasing.TYPES.c.lease_seconds))
         .where(
             among(_place, picked.c.place),
             current.c.type_name == leasing.TYPES.c.type_name,

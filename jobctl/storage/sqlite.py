@@ -86,6 +86,9 @@ _CHECK = {
 
 _DIALECT = sqlite_dialect()
 
+_SYNCHRONOUS = "jobctl_synchronous"
+"""Where a connection keeps whether its commits wait for the disk."""
+
 
 class SqliteStore(Store):
     """A store in a file. A connection belongs to the thread that opened it."""
@@ -122,6 +125,10 @@ class SqliteStore(Store):
             return
         driver = conn.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+        wanted = "NORMAL" if conn.get_execution_options().get("jobctl_forgettable", False) else "FULL"
+        if conn.info.get(_SYNCHRONOUS) != wanted:
+            driver.execute(f"PRAGMA synchronous = {wanted}")
+            conn.info[_SYNCHRONOUS] = wanted
         began = time.monotonic()
         driver.execute(f"PRAGMA busy_timeout = {ONE_WAIT * 1000:.0f}")
         while True:
@@ -168,6 +175,9 @@ class SqliteStore(Store):
 
     def snapshot(self, conn: Connection) -> Connection:
         return conn.execution_options(jobctl_read_only=True)
+
+    def forgettable(self, conn: Connection) -> Connection:
+        return conn.execution_options(jobctl_forgettable=True)
 
     def cut(self, conn: Connection) -> None:
         """Differs because a connection can only be closed by its own thread; a statement that runs can be stopped."""
@@ -247,18 +257,20 @@ class SqliteStore(Store):
         from jobctl.storage import sqlite_claims as own
         from jobctl.storage.claimed import claimed
 
-        found: list[tuple[int, Any, str]] = []
+        found: list[tuple[int, Any, str, str]] = []
         lanes = sorted(
             (-priority, due, type_name)
             for type_name, priority, due in self.run(conn, own.LANES, {"types": type_rows(types)})
         )
         for falling, _, type_name in lanes[:limit]:  # the others' first jobs go after the first ones of these
             parameters = {"type_name": type_name, "priority": -falling, "most": limit}
-            found += [(falling, due, id_) for due, id_ in self.run(conn, own.CANDIDATES, parameters)]
+            found += [(falling, due, id_, type_name) for due, id_ in self.run(conn, own.CANDIDATES, parameters)]
         if not found:
             return []
-        ids = id_rows(id_ for _, _, id_ in sorted(found)[:limit])
-        self.run(conn, own.CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
+        first = sorted(found)[:limit]
+        chosen = [{"chain_id": id_, "lease_seconds": types[type_name]} for _, _, id_, type_name in first]
+        self.run(conn, own.CLAIM, {"chosen": json.dumps(chosen), "claim_worker": worker, "claim_lease": lease})
+        ids = id_rows(id_ for _, _, id_, _ in first)
         return claimed(self.run(conn, own.CLAIMED, {"ids": ids}), worker=worker, lease=lease)
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:

@@ -6,10 +6,15 @@ from sqlalchemy import bindparam, select, update
 
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
-from jobctl.storage.spelling import among, matching, now
+from jobctl.storage.spelling import matching, now, rows
 from jobctl.storage.tables import current, job
 
-_first = select(leasing.LANES.c.type_name, leasing.LANES.c.priority, leasing.FIRST_DUE.label("due")).subquery("first")
+_first = (
+    select(leasing.LANES.c.type_name, leasing.LANES.c.priority, leasing.FIRST_DUE.label("due"))
+    .where(leasing.LANES.c.priority.is_not(None))
+    .cte("first")
+    .prefix_with("MATERIALIZED")  # else each is looked for twice
+)
 LANES = select(_first.c.type_name, _first.c.priority, _first.c.due).where(_first.c.due <= now())
 """The types and priorities that have jobs to be claimed, and when the first of each was due."""
 
@@ -25,10 +30,11 @@ CANDIDATES = (
     .limit(bindparam("most"))
 )
 
+_chosen = rows("chosen", chain_id="id", lease_seconds="number")
 CLAIM = (
     update(current)
-    .values(leasing.lease_values())
-    .where(among(current.c.chain_id, sql.IDS.c.id), current.c.type_name == leasing.TYPES.c.type_name)
+    .values(leasing.lease_values(_chosen.c.lease_seconds))
+    .where(matching(current.c.chain_id, _chosen.c.chain_id))
 )
 
 CLAIMED = (

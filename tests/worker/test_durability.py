@@ -1,0 +1,52 @@
+"""What waits for the disk: whatever is settled; not a claim alone, which a crash of the machine may take back."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import Connection
+from worker.workshop import Workshop, make
+
+from jobctl.events import Told
+from jobctl.storage.store import Store
+
+
+def waits(store: Store, conn: Connection) -> bool:
+    """Whether the commit of this transaction waits for the disk, as far as it is jobctl that says."""
+    if store.dialect == "postgresql":
+        source = "SELECT source FROM pg_settings WHERE name = 'synchronous_commit'"
+        return conn.exec_driver_sql(source).scalar_one() != "session"
+    return conn.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL; NORMAL does not, where there is a log
+
+
+def test_each_transaction_is_told_anew(store):
+    """On one connection, only the transactions that may be forgotten do not wait."""
+    found = []
+    for forgettable in (False, True, True, False):
+        with store.transaction(forgettable=forgettable) as conn:
+            found.append((waits(store, conn), conn.connection.driver_connection))
+    assert [each for each, _ in found] == [True, False, False, True]
+    assert len({id(driver) for _, driver in found}) == 1
+
+
+@pytest.mark.parametrize("mode", ["plain", "atomic"])
+def test_only_claims_do_not_wait(shop: Workshop, mode: str, monkeypatch: pytest.MonkeyPatch):
+    """Of a worker's transactions, those that settle or write what a handler did wait for the disk."""
+    store = shop.store
+    seen: set[tuple[str, bool]] = set()
+    for name in ("claim", "settle", "hold"):
+        call = getattr(store, name)
+
+        def seeing(conn, what, *arguments, call=call, name=name, **named):
+            done = call(conn, what, *arguments, **named)
+            if what and done:  # not where nothing is to be settled, or was claimed
+                seen.add((name, waits(store, conn)))
+            return done
+
+        monkeypatch.setattr(store, name, seeing)
+    working = shop.work(make(mode))
+    shop.start("step", 1)
+    working.until(Told.JOB_COMPLETED)  # the first claim goes with a look for leases that ran out
+    seen.clear()
+    shop.start("step", 2)
+    working.until(Told.JOB_COMPLETED, times=2)
+    assert seen == {("claim", False), ("settle" if mode == "plain" else "hold", True)}
