@@ -129,8 +129,14 @@ class SqliteStore(Store):
         if conn.info.get(_SYNCHRONOUS) != wanted:
             driver.execute(f"PRAGMA synchronous = {wanted}")
             conn.info[_SYNCHRONOUS] = wanted
-        began = time.monotonic()
         driver.execute(f"PRAGMA busy_timeout = {ONE_WAIT * 1000:.0f}")
+        try:
+            self._begin_to_write(conn)
+        finally:
+            driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
+
+    def _begin_to_write(self, conn: Connection) -> None:
+        began = time.monotonic()
         while True:
             try:
                 conn.exec_driver_sql("BEGIN IMMEDIATE")
@@ -139,8 +145,7 @@ class SqliteStore(Store):
                 if not _is_busy(error.orig) or time.monotonic() - began > patience:
                     raise
             else:
-                break
-        driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
+                return
 
     def translate(self, error: Exception) -> JobctlError | None:
         cause = error.orig if isinstance(error, DBAPIError) else error

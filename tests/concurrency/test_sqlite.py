@@ -273,9 +273,12 @@ def test_child_after_a_fork(first):
         assert conn.exec_driver_sql("SELECT text FROM word ORDER BY text").scalars().all() == ["child", "parent"]
 
 
-def test_settings_of_connections(first):
-    """Connections write ahead, keep foreign keys, and wait for other writers."""
-    with first.transaction() as conn:
+def test_settings_of_connections(first, second):
+    """Connections write ahead, keep foreign keys, and wait for other writers, one too that has waited in vain."""
+    first.hurried = True
+    with second.transaction(), pytest.raises(LockTimeoutError), first.transaction():
+        pass
+    with first.transaction(read_only=True) as conn:
         values = {
             name: conn.exec_driver_sql(f"PRAGMA {name}").scalar_one()
             for name in ("journal_mode", "foreign_keys", "busy_timeout")
