@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar
 
 from sqlalchemy import Connection, Insert
 
-from jobctl.errors import AlreadySettledError, DuplicateIdError, NotFoundError, UsageError
+from jobctl.errors import AlreadySettledError, NotFoundError, UsageError
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Database, Lock
 from jobctl.storage.parameters import (
@@ -49,6 +49,7 @@ from jobctl.storage.records import (
     Settled,
     Settlement,
 )
+from jobctl.storage.together import blockers_of, refuse_taken, refuse_twice
 
 if TYPE_CHECKING:
     from jobctl.storage.front import Front
@@ -164,14 +165,14 @@ class Store(Database):
 
         Whoever does not read to the end must close it, and roll back.
         """
-        blockers = _others(jobs)
+        blockers = blockers_of(jobs)
         statuses = self._statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
-        _refuse_twice(jobs)
+        refuse_twice(jobs)
         parts = [slice(begin, begin + START_AT_ONCE) for begin in range(0, len(jobs), START_AT_ONCE)]
         rows = (list(map(first_job_row, jobs[part], statuses[part])) for part in parts)
         with closing(self.insert_chains(conn, rows)) as inserted:
             for part, made in zip(parts, inserted, strict=True):
-                _refuse_taken(jobs[part], made.keys())
+                refuse_taken(jobs[part], made.keys())
                 for job, status in zip(jobs[part], statuses[part], strict=True):
                     yield started_row(job, status, *made[job.id])
         self._insert_blockers(conn, jobs)
@@ -181,7 +182,7 @@ class Store(Database):
         for job in jobs:
             if job.chain_id in job.blocked_by:
                 raise UsageError(f"the chain {job.chain_id} cannot wait for itself")
-        blockers = _others(jobs)
+        blockers = blockers_of(jobs)
         waited_for = self._uncompleted(conn, blockers, open_chains) if blockers else set()
         statuses = []
         for job in jobs:
@@ -270,8 +271,8 @@ class Store(Database):
         inserted: dict[str, JsonRow] = {}
         if next_jobs:
             rows = list(map(next_job_row, next_jobs, self._statuses(conn, next_jobs, locked)))
-            _refuse_twice(next_jobs)
-            _refuse_taken(next_jobs, {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(rows)})})
+            refuse_twice(next_jobs)
+            refuse_taken(next_jobs, {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(rows)})})
             self._insert_blockers(conn, next_jobs)
             inserted = {row["chain_id"]: row for row in rows}
         moves = [
@@ -375,34 +376,6 @@ class Store(Database):
 
         ids = id_rows(job_ids)
         return {id_: (status, lease) for id_, status, lease in self.run(conn, leasing.STATES, {"ids": ids})}
-
-
-def _refuse_taken(jobs: Sequence[NewJob], inserted: Collection[str]) -> None:
-    """Refuse jobs of which some were not inserted, because their ids were taken."""
-    if len(inserted) < len(jobs):
-        taken = next(job.id for job in jobs if job.id not in inserted)
-        raise DuplicateIdError(f"the id {taken} is taken", id=taken)
-
-
-def _others(jobs: Sequence[NewJob]) -> set[str]:
-    """The chains that these jobs wait for, without those that earlier ones of the jobs begin."""
-    found: set[str] = set()
-    if not any(job.blocked_by for job in jobs):
-        return found
-    before: set[str] = set()
-    for job in jobs:
-        found.update(each for each in job.blocked_by if each not in before)
-        before.add(job.id)
-    return found
-
-
-def _refuse_twice(jobs: Sequence[NewJob]) -> None:
-    """Refuse jobs of which two have one id, and successors that have the id of their chain."""
-    found = {job.chain_id for job in jobs if job.chain_index > 0}
-    for job in jobs:
-        if job.id in found:
-            raise DuplicateIdError(f"the id {job.id} is taken", id=job.id)
-        found.add(job.id)
 
 
 def is_held(locked: Locked | None, held: Held) -> bool:

@@ -239,7 +239,7 @@ STARTS = {
     *("after_commit", "asking", "cli", "client", "codecs", "errors", "ids", "middlewares", "model", "options"),
     *("naming", "passwords", "processors", "registry", "sensitive", "starting", "wording"),
     *(f"storage.{each}" for each in ("database", "decoding", "migrate", "open", "parameters", "records", "spelling")),
-    *(f"storage.{each}" for each in ("sqlite", "sqlite_pool", "statements", "store", "tables")),
+    *(f"storage.{each}" for each in ("sqlite", "sqlite_pool", "statements", "store", "tables", "together")),
 }
 """What a start imports of jobctl, beside commands and the client's topics."""
 
