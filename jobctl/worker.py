@@ -33,7 +33,7 @@ from jobctl.registry import Registry
 from jobctl.runners import Finished
 from jobctl.settler import Settler, Settling, Unsettled, settle
 from jobctl.storage import reading
-from jobctl.storage.front import Front
+from jobctl.storage.front import LOOK_SHARE, Front
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.records import Due, JobRow, Reaped
 from jobctl.storage.store import Store
@@ -107,6 +107,7 @@ class Worker:
         self._nothing_ready = False  # said by the last claim
         self._look_at = 0.0  # when to claim again, by time.monotonic()
         self._reap_at = 0.0
+        self._reap_from = 0.0  # not sooner, whatever runs out
         self._round_at = 0.0
         self._front = Front()
         self._failures = 0  # in a row, of the database
@@ -244,14 +245,19 @@ class Worker:
         try:
             with self._store.transaction(forgettable=not (batch or reaping)) as conn:
                 settling = settle(self._store, conn, batch)
+                began = time.monotonic()
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
+                looked = time.monotonic() - began
                 if settling.settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
                 rows = self._claim(conn, wanted) if wanted else []
                 blockers = reading.blockers(conn, rows)
                 asking = reaping or len(rows) < wanted
                 later = bool(rows) and not (batch or reaping)  # handlers shall not wait for the answer
-                due = self._store.next_due(conn, self._types) if asking and not later else None
+                full = 0 < wanted == len(rows)  # when the next job is due does not matter then
+                began = time.monotonic()
+                due = self._store.next_due(conn, {} if full else self._types) if asking and not later else None
+                looked += time.monotonic() - began
         except TryAgainError as error:
             self._work_told = True
             self._database_failed(error)
@@ -267,7 +273,9 @@ class Worker:
         self._round_at = time.monotonic()
         if wanted:
             self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
-        self._plan(due, full=0 < wanted == len(rows))
+        if reaping:  # for a share of the time at the most: beside an old snapshot it takes seconds
+            self._reap_from = self._round_at + looked / LOOK_SHARE
+        self._plan(due, full=full)
         if batch:
             self._settler.done()
             self._close(settling)
@@ -299,7 +307,8 @@ class Worker:
             self._look_at = now
         if due is None:
             return
-        self._reap_at = now + min(poll if due.lease is None else max(due.lease, AGAIN_SECONDS), poll)
+        soon = min(poll if due.lease is None else max(due.lease, AGAIN_SECONDS), poll)
+        self._reap_at = max(now + soon, self._reap_from)
         if not full:
             self._look_at = now + min(poll if due.job is None else max(due.job, AGAIN_SECONDS), poll)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import pytest
+from support import eventually
 from worker.workshop import SOON, Workshop, make
 from working import claim, completed, held, settle
 
 from jobctl import Worker
 from jobctl.errors import DatabaseUnavailableError
 from jobctl.events import Told
+from jobctl.storage.front import LOOK_SHARE
 from jobctl.storage.store import Store
 
 
@@ -127,3 +130,22 @@ def test_a_claim_that_fails_is_made_again(shop: Workshop):
     told = [each.told for each in working.events]
     assert told.index(Told.DATABASE_LOST) < told.index(Told.DATABASE_BACK) < told.index(Told.JOB_COMPLETED)
     assert told.count(Told.DATABASE_LOST) == 1
+
+
+def test_looking_for_leases_takes_a_share_of_the_time(shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """The longer it takes to look for leases that ran out, as it does beside an old snapshot, the later the next look."""
+    looks: list[tuple[float, float]] = []
+    reap = shop.store.reap
+
+    def slow(*arguments, **named):
+        begin = time.monotonic()
+        time.sleep(0.03)
+        found = reap(*arguments, **named)
+        looks.append((begin, time.monotonic()))
+        return found
+
+    monkeypatch.setattr(shop.store, "reap", slow)
+    shop.work(make("plain"), poll=0.05)
+    eventually(lambda: len(looks) == 2)
+    (begin, end), (next_, _) = looks
+    assert next_ - end >= (end - begin) / LOOK_SHARE
