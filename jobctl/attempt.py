@@ -74,6 +74,7 @@ class Attempt:
         """Enters the middleware of a phase."""
         self._stage = _Stage.BEGUN
         self._conn: Connection | None = None
+        self._info: dict[object, object] = {}  # of the connection, which is pooled
         self._transaction: RootTransaction | None = None
         self._locked: Locked | None = None
         self._committing = False
@@ -175,7 +176,8 @@ class Attempt:
         with self._database():
             try:
                 self._transaction = conn.begin()
-                conn.info[COMMIT_GUARD] = self._refuse_commit
+                self._info = conn.info
+                self._info[COMMIT_GUARD] = self._refuse_commit
                 self._locked = self._store.hold(conn, self.held.chain_id)
                 if self._locked is not None and is_held(self._locked, self.held):
                     return conn
@@ -280,9 +282,9 @@ class Attempt:
         if conn is None:
             return
         try:
+            self._info.pop(COMMIT_GUARD, None)  # known even where the handler has closed the connection
             with suppress(SQLAlchemyError):  # a connection that is lost is rolled back by the database
-                conn.info.pop(COMMIT_GUARD, None)
-                conn.close()  # rolls back what was not committed
+                self._store.give_back(conn)
         finally:
             self._turns.release()
 

@@ -56,7 +56,7 @@ class StartingCalls(Connected):
         return started
 
     def start_many(self, chains: Iterable[NewChain], *, conn: Connection | None = None) -> list[Chain]:
-        """Start many chains at once, all or none; without keys and blockers that is one statement.
+        """Start many chains at once, all or none; without keys and blockers in few statements.
 
         Returns:
             The chains in the order given; those with ``deduplicated`` existed before, or are others of these.

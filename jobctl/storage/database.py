@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -79,6 +79,10 @@ class Database(ABC):
     def cut(self, conn: Connection) -> None:
         """End a connection from another thread, so that what it has locked is free; its own thread gets an error."""
 
+    def give_back(self, conn: Connection) -> None:
+        """Close a connection that a handler had; what it did not commit is rolled back."""
+        conn.close()
+
     @abstractmethod
     def migration_lock(self, conn: Connection) -> None:
         """Wait until no other process migrates this database; held to the end of the transaction."""
@@ -149,16 +153,6 @@ class Database(ABC):
         Returns:
             Its rows: ids are text, instants as the driver has them, unless the statement makes seconds of them.
         """
-
-    def run_each(
-        self, conn: Connection, statements: Iterable[tuple[Executable, Mapping[str, Any]]]
-    ) -> Generator[list[tuple[Any, ...]]]:
-        """Run statements one after the other; yields the rows of each. Who does not read to the end must close it.
-
-        The next one is asked for while the database may still be busy with those before.
-        """
-        for statement, parameters in statements:
-            yield self.run(conn, statement, parameters)
 
     @abstractmethod
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:

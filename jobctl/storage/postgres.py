@@ -43,7 +43,7 @@ from jobctl.storage.store import Store
 from jobctl.storage.tables import current, metadata
 
 IN_FLIGHT = 2
-"""Statements that are sent before the first of them is answered: enough for the server never to wait."""
+"""Statements that are sent before the answer to the first of them is waited for."""
 
 MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
 
@@ -93,6 +93,9 @@ class PostgresStore(Store):
 
     dialect: ClassVar[str] = "postgresql"
     many_writers: ClassVar[bool] = True
+    start_at_once: ClassVar[int] = 250
+    """While the server inserts these, the next ones are made ready: a thousand take a seventh less time than in one
+    statement; in smaller parts no less, in larger ones more."""
     insert_jobs: ClassVar[Insert] = own.INSERT_JOBS
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
@@ -166,10 +169,17 @@ class PostgresStore(Store):
     def run_each(
         self, conn: Connection, statements: Iterable[tuple[Executable, Mapping[str, Any]]]
     ) -> Generator[list[tuple[Any, ...]]]:
+        """Run statements one after the other; yields the rows of each.
+
+        The next ones are asked for while the server may still be busy with those before. Until it ends, or is closed,
+        the connection must not be used for anything else.
+        """
         left = iter(statements)
         first, second = next(left, None), next(left, None)
-        if first is None or second is None:
-            yield from super().run_each(conn, [first] if first else [])
+        if first is None:
+            return
+        if second is None:
+            yield self.run(conn, *first)
             return
         with _invalidating(conn), _driver(conn).pipeline():
             sent: deque[psycopg.Cursor[tuple[Any, ...]]] = deque()
@@ -238,14 +248,16 @@ class PostgresStore(Store):
         """Differs because a statement alone needs no BEGIN and no COMMIT, which are round trips."""
         with self.translated(), self.engine.connect() as conn:
             driver = _driver(conn)
-            driver.autocommit = True  # SQLAlchemy's isolation levels do the same in four times the time
             try:
+                driver.autocommit = True  # SQLAlchemy's isolation levels do the same in four times the time
                 yield conn
             finally:
                 try:
                     driver.autocommit = False
-                except psycopg.Error:  # it is lost, or in the middle of something
+                except BaseException as error:  # it is lost, or in the middle of something; nobody shall have it so
                     conn.invalidate()
+                    if not isinstance(error, psycopg.Error):
+                        raise
 
     def claim(
         self,

@@ -95,6 +95,7 @@ class SqliteStore(Store):
 
     dialect: ClassVar[str] = "sqlite"
     many_writers: ClassVar[bool] = False
+    start_at_once: ClassVar[int] = 10_000
     insert_jobs: ClassVar[Insert] = INSERT_JOBS
 
     def __init__(self, path: Path) -> None:
@@ -127,6 +128,7 @@ class SqliteStore(Store):
         assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
         wanted = "NORMAL" if conn.get_execution_options().get("jobctl_forgettable", False) else "FULL"
         if conn.info.get(_SYNCHRONOUS) != wanted:
+            conn.info.pop(_SYNCHRONOUS, None)  # not known, should this be interrupted
             driver.execute(f"PRAGMA synchronous = {wanted}")
             conn.info[_SYNCHRONOUS] = wanted
         driver.execute(f"PRAGMA busy_timeout = {ONE_WAIT * 1000:.0f}")
@@ -200,6 +202,12 @@ class SqliteStore(Store):
         if not driver.in_transaction:
             conn.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def give_back(self, conn: Connection) -> None:
+        """Differs because a result that the handler did not read to the end would keep the connection in the past."""
+        if not conn.closed:
+            conn.invalidate()
+        conn.close()
+
     def migration_lock(self, conn: Connection) -> None:
         """Differs because the transaction has the file's only write lock from its beginning."""
 
@@ -238,6 +246,7 @@ class SqliteStore(Store):
             created = dict(self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)}))
             if len(created) < len(jobs):  # an id is taken, and nothing will be kept
                 yield {id_: (instant_of(at), instant_of(at)) for id_, at in created.items()}
+                return
             due = self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
             yield {id_: (instant_of(created[id_]), instant_of(at)) for id_, at in due}
 

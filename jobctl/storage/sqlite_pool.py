@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 _OPENED = "jobctl_opened"
 """Where a connection keeps what it was opened on."""
+
+_POOLS: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
 
 
 class ThreadPool(NullPool):
@@ -26,6 +29,7 @@ class ThreadPool(NullPool):
         super().__init__(creator, **options)
         self._path = path
         self._local: threading.local | None = threading.local()
+        _POOLS.add(self)
 
     def recreate(self) -> ThreadPool:
         return ThreadPool(self._creator, self._path, _dispatch=self.dispatch, dialect=self._dialect)
@@ -34,7 +38,7 @@ class ThreadPool(NullPool):
         stands = self._identity()
         kept = self._take()
         if kept is not None:
-            if kept.info[_OPENED] == stands:
+            if stands is not None and kept.info.get(_OPENED) == stands:
                 return kept
             kept.close()
         made = self._create_connection()
@@ -45,20 +49,26 @@ class ThreadPool(NullPool):
         driver = record.dbapi_connection
         # SQLAlchemy takes a commit that failed for the end of a transaction; SQLite may not
         over = isinstance(driver, sqlite3.Connection) and not driver.in_transaction
-        if self._local is None or not over or hasattr(self._local, "kept"):
+        local = self._local
+        if local is None or not over or hasattr(local, "kept"):
             record.close()
         else:
-            self._local.kept = _Kept(record)
+            local.kept = _Kept(record)
 
     def dispose(self) -> None:
         """Close this thread's connection; those of others, which only they may close, are left to the collector."""
+        self.close_kept()
+        self._local = None
+
+    def close_kept(self) -> None:
+        """Close the connection that this thread keeps."""
         kept = self._take()
         if kept is not None:
             kept.close()
-        self._local = None
 
     def _take(self) -> ConnectionPoolEntry | None:
-        kept: _Kept | None = None if self._local is None else self._local.__dict__.pop("kept", None)
+        local = self._local
+        kept: _Kept | None = None if local is None else local.__dict__.pop("kept", None)
         return None if kept is None else kept.take()
 
     def _identity(self) -> tuple[int, int, int] | None:
@@ -84,3 +94,13 @@ class _Kept:
     def __del__(self) -> None:
         if self._entry is not None and threading.get_ident() == self._thread:
             self._entry.close()
+
+
+def _close_before_fork() -> None:
+    """Take no connection along: to close it in the child might remove a log that others have begun since."""
+    for pool in list(_POOLS):
+        pool.close_kept()
+
+
+if hasattr(os, "register_at_fork"):  # where there are forks
+    os.register_at_fork(before=_close_before_fork)

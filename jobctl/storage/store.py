@@ -55,15 +55,13 @@ if TYPE_CHECKING:
     from jobctl.storage.front import Front
 
 
-START_AT_ONCE = 250
-"""Chains that one statement starts: while the server inserts them, the next ones are made ready, and the ones before
-are read. A thousand take a seventh less time than in one statement; in smaller parts no less, in larger ones more."""
-
-
 class Store(Database):
     """What the use cases ask of a database, for jobs and chains."""
 
     insert_jobs: ClassVar[Insert]
+
+    start_at_once: ClassVar[int]
+    """Chains that one statement starts."""
 
     # --- what differs --------------------------------------------------------------------------------------------
 
@@ -163,12 +161,13 @@ class Store(Database):
     def starting(self, conn: Connection, jobs: Sequence[NewJob]) -> Generator[ChainRow]:
         """The same, some at a time: the database may begin with the next while the caller works with these.
 
-        Whoever does not read to the end must close it, and roll back.
+        Whoever does not read to the end must close it, and roll back. Until then the connection must not be used for
+        anything else.
         """
         blockers = blockers_of(jobs)
         statuses = self._statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
         refuse_twice(jobs)
-        parts = [slice(begin, begin + START_AT_ONCE) for begin in range(0, len(jobs), START_AT_ONCE)]
+        parts = [slice(begin, begin + self.start_at_once) for begin in range(0, len(jobs), self.start_at_once)]
         rows = (list(map(first_job_row, jobs[part], statuses[part])) for part in parts)
         with closing(self.insert_chains(conn, rows)) as inserted:
             for part, made in zip(parts, inserted, strict=True):

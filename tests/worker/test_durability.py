@@ -50,3 +50,20 @@ def test_only_claims_do_not_wait(shop: Workshop, mode: str, monkeypatch: pytest.
     shop.start("step", 2)
     working.until(Told.JOB_COMPLETED, times=2)
     assert seen == {("claim", False), ("settle" if mode == "plain" else "hold", True)}
+
+
+def test_a_result_that_is_not_read_to_the_end(shop: Workshop):
+    """What a handler left half read does not keep the next one on its thread in the past."""
+    left = []
+
+    def read_half(conn, _job):
+        left.append(conn.exec_driver_sql("SELECT id FROM jobctl_job"))
+        left[-1].fetchone()
+
+    for number in range(5):
+        shop.start("other", number)
+    working = shop.work(make("atomic", hooks={"complete": read_half}), concurrency=1)
+    for number in range(3):
+        shop.start("step", number)
+        working.until(Told.JOB_COMPLETED, times=number + 1, within=5.0)
+    assert len(left) == 3
