@@ -74,7 +74,7 @@ class Attempt:
         """Enters the middleware of a phase."""
         self._stage = _Stage.BEGUN
         self._conn: Connection | None = None
-        self._info: dict[object, object] = {}  # of the connection, which is pooled
+        self._info: dict[object, object] | None = None  # of the connection, which is pooled
         self._transaction: RootTransaction | None = None
         self._locked: Locked | None = None
         self._committing = False
@@ -282,7 +282,8 @@ class Attempt:
         if conn is None:
             return
         try:
-            self._info.pop(COMMIT_GUARD, None)  # known even where the handler has closed the connection
+            if self._info is not None:  # the handler may have closed the connection, and somebody else will have it
+                self._info.pop(COMMIT_GUARD, None)
             with suppress(SQLAlchemyError):  # a connection that is lost is rolled back by the database
                 self._store.give_back(conn)
         finally:

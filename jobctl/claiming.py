@@ -14,7 +14,7 @@ from jobctl.locking import lock_named
 from jobctl.model import Status, utc
 from jobctl.moving import trigger
 from jobctl.storage import reading
-from jobctl.storage.claiming import claim_chain, is_paused
+from jobctl.storage.claiming import claim_chains, is_paused
 from jobctl.storage.records import JobRow
 from jobctl.storage.store import Store
 
@@ -78,7 +78,7 @@ class OneJob(Claim):
             raise NotReadyError(f"{what} {reason}", id=row.id, status=row.status)
         if row.status == Status.SCHEDULED and self._now is not None:
             trigger(self._store, conn, [row.id], self._now)
-        return claim_chain(self._store, conn, row.chain_id, types, worker=worker, lease=lease)
+        return claim_chains(self._store, conn, {row.chain_id: types[row.type_name]}, worker=worker, lease=lease)
 
     def _reason(self, conn: Connection, row: JobRow) -> str | None:
         """Why the job cannot be taken, if so."""

@@ -1,39 +1,35 @@
-"""Claiming one job by its chain, which is locked; both databases alike."""
+"""Claiming jobs by their chains, which are locked; both databases alike."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, bindparam, exists, literal_column, or_, select, update
+from sqlalchemy import Connection, bindparam, or_, select, update
 
 from jobctl.storage import leasing
 from jobctl.storage.claimed import claimed
-from jobctl.storage.parameters import id_rows, type_rows
 from jobctl.storage.records import JobRow
-from jobctl.storage.spelling import among, matching
-from jobctl.storage.statements import IDS, PENDING
+from jobctl.storage.spelling import matching, rows
+from jobctl.storage.statements import PENDING
 from jobctl.storage.store import Store
-from jobctl.storage.tables import current, job, pause
+from jobctl.storage.tables import current, job
 
-_is_paused = exists().where(or_(pause.c.type_name == current.c.type_name, pause.c.type_name == literal_column("''")))
-
-PAUSED = select(or_(current.c.paused_at.is_not(None), _is_paused.correlate(current))).where(
+PAUSED = select(or_(current.c.paused_at.is_not(None), ~leasing.not_paused(current))).where(
     current.c.chain_id == bindparam("chain_id")
 )
 
+_chosen = rows("chosen", chain_id="id", lease_seconds="number")
+
 CLAIM = (
     update(current)
-    .values(leasing.lease_values(leasing.TYPES.c.lease_seconds))
-    .where(
-        among(current.c.chain_id, IDS.c.id),
-        current.c.type_name == leasing.TYPES.c.type_name,
-        current.c.status == PENDING,
-    )
+    .values(leasing.lease_values(_chosen.c.lease_seconds))
+    .where(matching(current.c.chain_id, _chosen.c.chain_id), current.c.status == PENDING)
 )
 
 CLAIMED = (
     select(*leasing.CLAIMED)
-    .join_from(IDS, current, matching(current.c.chain_id, IDS.c.id))
+    .join_from(_chosen, current, matching(current.c.chain_id, _chosen.c.chain_id))
     .join(job, job.c.id == current.c.job_id)
 )
 
@@ -43,10 +39,18 @@ def is_paused(conn: Connection, chain_id: str) -> bool:
     return bool(conn.scalar(PAUSED, {"chain_id": chain_id}))
 
 
-def claim_chain(
-    store: Store, conn: Connection, chain_id: str, types: Mapping[str, float], *, worker: str, lease: str
+def claim_chains(
+    store: Store, conn: Connection, seconds: Mapping[str, float], *, worker: str, lease: str
 ) -> list[JobRow]:
-    """Take the current job of a chain that is locked, due or not; see ``Store.claim``."""
-    ids = id_rows([chain_id])
-    store.run(conn, CLAIM, {"ids": ids, "types": type_rows(types), "claim_worker": worker, "claim_lease": lease})
-    return claimed(store.run(conn, CLAIMED, {"ids": ids}), worker=worker, lease=lease)
+    """Take the current jobs of chains that are locked, due or not; see ``Store.claim``.
+
+    Args:
+        store: The database.
+        conn: A connection in the transaction that has locked the chains.
+        seconds: The chains, each with the seconds that its job's lease holds.
+        worker: The worker's name.
+        lease: A new id that names this claim.
+    """
+    chosen = json.dumps([{"chain_id": id_, "lease_seconds": each} for id_, each in seconds.items()])
+    store.run(conn, CLAIM, {"chosen": chosen, "claim_worker": worker, "claim_lease": lease})
+    return claimed(store.run(conn, CLAIMED, {"chosen": chosen}), worker=worker, lease=lease)

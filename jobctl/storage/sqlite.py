@@ -31,7 +31,7 @@ from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutErro
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
-from jobctl.storage.parameters import JsonRow, id_rows, type_rows
+from jobctl.storage.parameters import JsonRow, type_rows
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
 from jobctl.storage.spelling import epoch
 from jobctl.storage.sqlite_pool import ThreadPool
@@ -269,7 +269,7 @@ class SqliteStore(Store):
         Nothing that is claimed stays in its indexes: there is no need for a front.
         """
         from jobctl.storage import sqlite_claims as own
-        from jobctl.storage.claimed import claimed
+        from jobctl.storage.claiming import claim_chains
 
         found: list[tuple[int, Any, str, str]] = []
         lanes = sorted(
@@ -281,11 +281,8 @@ class SqliteStore(Store):
             found += [(falling, due, id_, type_name) for due, id_ in self.run(conn, own.CANDIDATES, parameters)]
         if not found:
             return []
-        first = sorted(found)[:limit]
-        chosen = [{"chain_id": id_, "lease_seconds": types[type_name]} for _, _, id_, type_name in first]
-        self.run(conn, own.CLAIM, {"chosen": json.dumps(chosen), "claim_worker": worker, "claim_lease": lease})
-        ids = id_rows(id_ for _, _, id_, _ in first)
-        return claimed(self.run(conn, own.CLAIMED, {"ids": ids}), worker=worker, lease=lease)
+        seconds = {id_: types[type_name] for _, _, id_, type_name in sorted(found)[:limit]}
+        return claim_chains(self, conn, seconds, worker=worker, lease=lease)
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         """Differs because every commit changes data_version, which is what others watch."""

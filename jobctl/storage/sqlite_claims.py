@@ -1,13 +1,12 @@
-"""The statements with which jobs are claimed on SQLite, built once."""
+"""The statements that find what to claim on SQLite, built once."""
 
 from __future__ import annotations
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, select
 
 from jobctl.storage import leasing
-from jobctl.storage import statements as sql
-from jobctl.storage.spelling import matching, now, rows
-from jobctl.storage.tables import current, job
+from jobctl.storage.spelling import now
+from jobctl.storage.tables import current
 
 _first = (
     select(leasing.LANES.c.type_name, leasing.LANES.c.priority, leasing.FIRST_DUE.label("due"))
@@ -28,17 +27,4 @@ CANDIDATES = (
     )
     .order_by(current.c.scheduled_at, current.c.chain_id)
     .limit(bindparam("most"))
-)
-
-_chosen = rows("chosen", chain_id="id", lease_seconds="number")
-CLAIM = (
-    update(current)
-    .values(leasing.lease_values(_chosen.c.lease_seconds))
-    .where(matching(current.c.chain_id, _chosen.c.chain_id))
-)
-
-CLAIMED = (
-    select(*leasing.CLAIMED)
-    .join_from(sql.IDS, current, matching(current.c.chain_id, sql.IDS.c.id))
-    .join(job, job.c.id == current.c.job_id)
 )

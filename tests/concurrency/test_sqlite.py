@@ -211,7 +211,7 @@ def test_connection_ends_with_its_thread(first):
 
 
 def test_transaction_within_another_of_the_same_thread(first):
-    """A thread that asks for a second connection while it uses its own gets one, which waits for the file as any."""
+    """A thread that asks for a second connection while it uses its own gets another, which cannot write beside it."""
     with first.transaction() as outer, first.engine.connect() as inner:
         assert inner.connection.driver_connection is not outer.connection.driver_connection
         inner.connection.driver_connection.execute("PRAGMA busy_timeout = 0")
