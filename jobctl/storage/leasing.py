@@ -22,17 +22,16 @@ def not_paused(types: Any) -> ColumnElement[bool]:
     return and_(types.c.type_name.not_in(select(pause.c.type_name)), ~all_)
 
 
-_named = rows("types", type_name="text")
 _lane_base = (
     select(
-        _named.c.type_name,
+        TYPES.c.type_name,
         select(func.max(current.c.priority))
-        .where(current.c.type_name == _named.c.type_name, CLAIMABLE)
-        .correlate(_named)
+        .where(current.c.type_name == TYPES.c.type_name, CLAIMABLE)
+        .correlate(TYPES)
         .scalar_subquery()
         .label("priority"),
     )
-    .where(not_paused(_named))
+    .where(not_paused(TYPES))
     .cte("lane", recursive=True)
 )
 
