@@ -252,7 +252,7 @@ class Attempt:
         Raises:
             TryAgainError: It cannot be asked.
         """
-        with self._store.transaction(read_only=True) as conn:
+        with self._store.work(read_only=True) as conn:
             self.settled_by_its_command = settled_inside(conn, self.held)
         if self.settled_by_its_command is None:
             return False

@@ -105,7 +105,7 @@ class LeaseKeeper:
         everything = list(left.values())
         while left:
             try:
-                with self._store.transaction() as conn:
+                with self._store.work() as conn:
                     free = self._store.release(conn, [holder.held for holder in left.values()])
                     states = self._store.states(conn, left.keys() - free)
             except TryAgainError:
@@ -157,7 +157,7 @@ class LeaseKeeper:
         if not mine:
             return
         try:
-            with self._store.transaction(read_only=True) as conn:
+            with self._store.work(read_only=True) as conn:
                 states = self._store.states(conn, mine)
         except TryAgainError:
             return  # the next renewal will tell
@@ -174,7 +174,7 @@ class LeaseKeeper:
             return
         asked_at = time.monotonic()
         try:
-            with self._store.transaction() as conn:
+            with self._store.work() as conn:
                 kept = self._store.renew(conn, [holder.held for holder in mine.values()], self._seconds)
         except TryAgainError:
             self._give_up_on_expired(mine)

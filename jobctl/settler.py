@@ -131,7 +131,7 @@ class Settler:
     def _work(self) -> None:
         while (batch := self._batches.get()) is not None:
             try:
-                with self._store.transaction() as conn:
+                with self._store.work() as conn:
                     settling = settle(self._store, conn, batch)
             except Exception:  # noqa: BLE001 - the loop tries again by itself, and deals with what it then meets
                 self._report(Unsettled(batch))
@@ -154,7 +154,7 @@ class Settler:
         left: list[Finished] = []
         for each in self._ended:
             try:
-                with self._store.transaction() as conn:
+                with self._store.work() as conn:
                     settling = settle(self._store, conn, [each])
             except TryAgainError:
                 left.append(each)

@@ -243,7 +243,7 @@ class Worker:
         reaping = time.monotonic() >= self._reap_at
         self._work_told = False
         try:
-            with self._store.transaction(forgettable=not (batch or reaping or self._own_claim)) as conn:
+            with self._store.work(forgettable=not (batch or reaping or self._own_claim)) as conn:
                 settling = settle(self._store, conn, batch)
                 began = time.monotonic()
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
@@ -286,7 +286,7 @@ class Worker:
 
     def _ask_due(self) -> None:
         try:
-            with self._store.transaction(read_only=True) as conn:
+            with self._store.work(read_only=True) as conn:
                 due = self._store.next_due(conn, self._types)
         except TryAgainError as error:
             self._work_told = True

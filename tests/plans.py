@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -20,7 +21,7 @@ LARGE = ("jobctl_job", "jobctl_current", "jobctl_settled")
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statement:
     """A statement as it went to the driver."""
 
@@ -76,33 +77,48 @@ class Node:
     rows: float
 
 
-def postgres_plan(url: str, statement: Statement, *, scans: bool = True) -> list[Node]:
-    """How PostgreSQL runs a statement under a generic plan, which knows no parameters; nothing is kept of it.
+@contextmanager
+def planned(url: str, statements: Iterable[Statement], *off: str) -> Iterator[Callable[[Statement], list[Node]]]:
+    """Have PostgreSQL plan statements now for all parameters; the function runs one by that plan, and keeps nothing of it.
 
     Args:
         url: The database.
-        statement: The statement.
-        scans: Whether it may read a whole table where an index would do, which is as quick while rows are short.
+        statements: The statements.
+        off: What the planner is to avoid: ``seqscan``, ``bitmapscan``.
     """
-    names: list[str] = []
-
-    def numbered(match: re.Match[str]) -> str:
-        names.append(match[1])
-        return f"${len(names)}"
-
-    text = _PARAMETER.sub(numbered, statement.text).replace("%%", "%")
-    values = sql.SQL(", ").join(sql.Literal(statement.parameters[name]) for name in names)
+    calls: dict[Statement, sql.Composed] = {}
     with psycopg.connect(url) as conn:
-        conn.execute("SET plan_cache_mode = force_generic_plan")
-        if not scans:
-            conn.execute("SET enable_seqscan = off")
-            conn.execute("SET enable_bitmapscan = off")
-        conn.execute(f"PREPARE it AS {text}".encode())
-        call = sql.SQL("EXECUTE it ({})").format(values) if names else sql.SQL("EXECUTE it")
-        row = conn.execute(sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(call)).fetchone()
-        conn.rollback()
-    assert row is not None
-    return list(_nodes(row[0][0]["Plan"]))
+        for each in ("plan_cache_mode = force_generic_plan", *(f"enable_{each} = off" for each in off)):
+            conn.execute(f"SET {each}".encode())
+        for number, each in enumerate(statements):
+            names: list[str] = []
+            text = _PARAMETER.sub(partial(_numbered, names), each.text).replace("%%", "%")
+            conn.execute(f"PREPARE it{number} AS {text}".encode())
+            values = sql.SQL("({})").format(sql.SQL(", ").join(sql.Literal(each.parameters[name]) for name in names))
+            calls[each] = sql.SQL("EXECUTE {} {}").format(
+                sql.Identifier(f"it{number}"), values if names else sql.SQL("")
+            )
+            conn.execute(sql.SQL("EXPLAIN {}").format(calls[each]))
+        conn.commit()
+
+        def run(statement: Statement) -> list[Node]:
+            row = conn.execute(sql.SQL("EXPLAIN (ANALYZE, FORMAT JSON) {}").format(calls[statement])).fetchone()
+            conn.rollback()
+            assert row is not None
+            return list(_nodes(row[0][0]["Plan"]))
+
+        yield run
+
+
+def _numbered(names: list[str], match: re.Match[str]) -> str:
+    names.append(match[1])
+    return f"${len(names)}"
+
+
+def postgres_plan(url: str, statement: Statement, *off: str) -> list[Node]:
+    """How PostgreSQL runs a statement under a plan that knows no parameters; see ``planned``."""
+    with planned(url, [statement], *off) as run:
+        return run(statement)
 
 
 def _nodes(plan: dict[str, Any]) -> Iterator[Node]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, bindparam, or_, select, update
 from jobctl.storage import leasing
 from jobctl.storage.claimed import claimed
 from jobctl.storage.records import JobRow
-from jobctl.storage.spelling import matching, rows
+from jobctl.storage.spelling import matching, probed, rows
 from jobctl.storage.statements import PENDING
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
@@ -30,7 +30,7 @@ CLAIM = (
 CLAIMED = (
     select(*leasing.CLAIMED)
     .join_from(_chosen, current, matching(current.c.chain_id, _chosen.c.chain_id))
-    .join(job, job.c.id == current.c.job_id)
+    .join(job, probed(job.c.id, current.c.job_id))
 )
 
 

@@ -108,23 +108,32 @@ class Database(ABC):
                 raise
             raise known from error
 
-    @abstractmethod
-    def forgettable(self, conn: Connection) -> Connection:
-        """The connection, before its transaction begins, set so that its commit does not wait for the disk.
-
-        A crash of the machine may undo it, one of ours not; what others commit later is never kept without it.
-        """
-
     @contextmanager
-    def transaction(self, *, read_only: bool = False, forgettable: bool = False) -> Iterator[Connection]:
+    def transaction(self, *, read_only: bool = False) -> Iterator[Connection]:
         """A connection in a transaction of its own, committed at the end, rolled back on an error."""
         with self.translated(), self.engine.connect() as conn:
             if read_only:
                 conn = self.snapshot(conn)  # noqa: PLW2901 - the same connection, set up
-            elif forgettable:
-                conn = self.forgettable(conn)  # noqa: PLW2901 - as above
             with conn.begin():
                 yield conn
+
+    @contextmanager
+    def work(self, *, read_only: bool = False, forgettable: bool = False) -> Iterator[Connection]:
+        """The same for the statements that a worker runs over and over, while the tables grow and shrink.
+
+        Args:
+            read_only: Nothing is written.
+            forgettable: The commit does not wait for the disk. A crash of the machine may undo it, one of ours not;
+                what others commit later is never kept without it.
+        """
+        with self.translated(), self.engine.connect() as conn:
+            self.set_for_work(conn, read_only=read_only, forgettable=forgettable)
+            with conn.begin():
+                yield conn
+
+    @abstractmethod
+    def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
+        """Set a connection, before its transaction begins, as ``work`` says."""
 
     def single(self) -> AbstractContextManager[Connection]:
         """A connection for one statement, which is committed with it."""

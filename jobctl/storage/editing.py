@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Select, and_, case, delete, func, literal_column, select, update
 
 from jobctl.storage.spelling import among, as_text, later, matching, now, rows
-from jobctl.storage.statements import BLOCKED, FAILED, IDS, PENDING, due
+from jobctl.storage.statements import BLOCKED, FAILED, IDS, PENDING, due, is_current
 from jobctl.storage.tables import blocker, current, job, settled
 
 _moved = rows("moved", chain_id="id", after_seconds="number", at_seconds="number", priority="int")
@@ -48,7 +48,7 @@ _waiting_step: Select[Any] = (
     select(current.c.chain_id)
     .join_from(_waiting_closure, blocker, blocker.c.chain_id == _waiting_closure.c.id)
     .join(job, job.c.id == blocker.c.job_id)
-    .join(current, and_(current.c.chain_id == job.c.chain_id, current.c.job_id == job.c.id))
+    .join(current, is_current(job))
     .where(current.c.status == BLOCKED)
 )
 _waiting_all = _waiting_closure.union(_waiting_step)
@@ -80,7 +80,7 @@ LOCK_ROOTS = (
 WAITING = (
     select(blocker.c.chain_id, current.c.chain_id)
     .join_from(blocker, job, job.c.id == blocker.c.job_id)
-    .join(current, and_(current.c.chain_id == job.c.chain_id, current.c.job_id == job.c.id))
+    .join(current, is_current(job))
     .where(among(blocker.c.chain_id, IDS.c.id))
     .order_by(blocker.c.chain_id, current.c.chain_id)
 )

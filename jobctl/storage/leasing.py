@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal_column, null, select, update
 
-from jobctl.storage.spelling import among, as_text, epoch, later, latest, matching, now, rows, seconds_until
-from jobctl.storage.statements import IDS, PENDING, RUNNING
+from jobctl.storage.spelling import among, as_text, epoch, later, latest, matching, now, probed, rows, seconds_until
+from jobctl.storage.statements import IDS, PENDING, RUNNING, is_current
 from jobctl.storage.tables import current, job, pause, settled
 
 TYPES = rows("types", type_name="text", lease_seconds="number")
@@ -107,8 +107,8 @@ RENEW = (
 
 STATES = (
     select(job.c.id, func.coalesce(settled.c.status, current.c.status), current.c.lease)
-    .outerjoin_from(job, current, and_(current.c.chain_id == job.c.chain_id, current.c.job_id == job.c.id))
-    .outerjoin(settled, and_(settled.c.chain_id == job.c.chain_id, settled.c.chain_index == job.c.chain_index))
+    .outerjoin_from(job, current, is_current(job))
+    .outerjoin(settled, and_(probed(settled.c.chain_id, job.c.chain_id), settled.c.chain_index == job.c.chain_index))
     .where(among(job.c.id, IDS.c.id))
 )
 """What became of these jobs, without waiting for any lock."""

@@ -73,7 +73,11 @@ COMPLETE_HELD = """
     COMMIT
 """
 
-BEGIN_FORGETTABLE = "BEGIN; SET LOCAL synchronous_commit TO off"
+# A statement's plan is kept until the server has looked at the tables anew, which it does once a minute. One that was
+# made while nothing waited would scan a table then, however much it has in it by now.
+BEGIN_WORK = "BEGIN; SET LOCAL enable_seqscan TO off"
+BEGIN_WORK_READ_ONLY = "BEGIN READ ONLY; SET LOCAL enable_seqscan TO off"
+FORGETTABLE = "; SET LOCAL synchronous_commit TO off"
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 
@@ -146,9 +150,9 @@ class PostgresStore(Store):
             with suppress(OSError), socket.socket(fileno=os.dup(driver.fileno())) as wire:
                 wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
 
-    def forgettable(self, conn: Connection) -> Connection:
-        _exec(conn, BEGIN_FORGETTABLE)
-        return conn
+    def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
+        begin = BEGIN_WORK_READ_ONLY if read_only else BEGIN_WORK
+        _exec(conn, begin + FORGETTABLE if forgettable else begin)
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))

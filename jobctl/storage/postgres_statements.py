@@ -35,7 +35,7 @@ from sqlalchemy.types import TypeEngine
 from jobctl.storage import leasing
 from jobctl.storage import statements as sql
 from jobctl.storage.records import WORK
-from jobctl.storage.spelling import among, as_json, epoch, instant, now, rows
+from jobctl.storage.spelling import among, as_json, epoch, instant, now, probed, rows
 from jobctl.storage.tables import current, job, settled
 
 LOOK_AHEAD = 4
@@ -80,7 +80,7 @@ def _claim(lanes: Any, *where: ColumnElement[bool]) -> Update:
         .where(
             among(_place, picked.c.place),
             current.c.type_name == leasing.TYPES.c.type_name,
-            job.c.id == current.c.job_id,
+            probed(job.c.id, current.c.job_id),
         )
         .returning(*leasing.CLAIMED)
     )
@@ -258,7 +258,7 @@ SETTLE = (
             worker=null(),
             leased_until=null(),
         )
-        .where(current.c.chain_id == _next.c.held_chain)
+        .where(probed(current.c.chain_id, _next.c.held_chain))
         .cte("moved")
     )
 )

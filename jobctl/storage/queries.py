@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, and_, bindparam, case, exists, func, literal_column, null, select
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    func,
+    literal_column,
+    null,
+    select,
+)
 
-from jobctl.storage.spelling import among, now, unindexed
-from jobctl.storage.statements import IDS, PENDING, word
+from jobctl.storage.spelling import among, now, probed, unindexed
+from jobctl.storage.statements import IDS, PENDING, is_current, word
 from jobctl.storage.tables import act, blocker, current, error, job, pause, settled
 
 
@@ -48,8 +60,7 @@ def _settled_of(table: Any) -> ColumnElement[bool]:
 
 def _with_state(table: Any) -> FromClause:
     """A table of jobs with what is to be done, or what came of each."""
-    is_current = and_(current.c.chain_id == table.c.chain_id, current.c.job_id == table.c.id)
-    joined: FromClause = table.outerjoin(current, is_current).outerjoin(settled, _settled_of(table))
+    joined: FromClause = table.outerjoin(current, is_current(table)).outerjoin(settled, _settled_of(table))
     return joined
 
 
@@ -114,16 +125,24 @@ _of_chain: tuple[ColumnElement[Any], ...] = (
 )
 
 _is_root = root.c.chain_index == literal_column("0")
-_goes_on = current.c.chain_id == root.c.id
+_goes_on = probed(current.c.chain_id, root.c.id)
 
-CHAINS = (
-    select(*_of_chain)
-    .join_from(root, tail, tail.c.id == _last_id)
-    .outerjoin(current, _goes_on)
-    .outerjoin(settled, _settled_of(tail))
-    .where(_is_root)
-)
+
+def _chains(goes_on: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(*_of_chain)
+        .join_from(root, tail, tail.c.id == _last_id)
+        .outerjoin(current, goes_on)
+        .outerjoin(settled, _settled_of(tail))
+        .where(_is_root)
+    )
+
+
+CHAINS = _chains(_goes_on)
 """Chains: a root, the last job of its chain, and what is to be done or came of that."""
+
+OPEN_CHAINS = _chains(current.c.chain_id == root.c.id)
+"""The same, once a status says that they are open: PostgreSQL may begin with what is to be done, where it is little."""
 
 CLOSED_CHAINS = (
     select(*_of_chain)

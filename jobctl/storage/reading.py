@@ -130,8 +130,12 @@ def chains_that(conn: Connection, chain_ids: Iterable[str], wanted: ListFilter) 
 
 
 def _chains(wanted: ListFilter) -> Select[Any]:
-    """The chains that a list is of: those alone that are closed, if only such are asked for."""
-    return queries.CLOSED_CHAINS if wanted.statuses and CLOSED.issuperset(wanted.statuses) else queries.CHAINS
+    """The chains that a list is of: those alone that are closed, or open, if only such are asked for."""
+    if not wanted.statuses:
+        return queries.CHAINS
+    if CLOSED.issuperset(wanted.statuses):
+        return queries.CLOSED_CHAINS
+    return queries.CHAINS if CLOSED.intersection(wanted.statuses) else queries.OPEN_CHAINS
 
 
 def _chains_that(

@@ -273,6 +273,29 @@ def matching(column: ColumnElement[Any], value: ColumnElement[Any]) -> ColumnEle
     return and_(column == value, _Reached(column, select(value).correlate(None).scalar_subquery()))
 
 
+class probed(FunctionElement[Any]):  # noqa: N801 - reads as the condition it is
+    """A column has a value that another table's row has; the column's index is asked for each of those rows.
+
+    PostgreSQL can neither hash nor merge by it. By an equation it does: where its statistics say that a table is
+    empty, as they do of one that was, to read all of an index in its order counts as cheap as to ask it once.
+    """
+
+    type: TypeEngine[Any] = NullType()
+    inherit_cache = True
+
+
+@compiles(probed, "postgresql")
+def _probed_postgresql(element: probed, compiler: SQLCompiler, **kw: Any) -> str:
+    column, value = (compiler.process(each, **kw) for each in element.clauses)
+    return f"{column} = ANY (ARRAY[{value}])"
+
+
+@compiles(probed, "sqlite")
+def _probed_sqlite(element: probed, compiler: SQLCompiler, **kw: Any) -> str:
+    column, value = (compiler.process(each, **kw) for each in element.clauses)
+    return f"{column} = {value}"
+
+
 class unindexed(FunctionElement[Any]):  # noqa: N801 - as above
     """A column's value, of which no index is used: SQLite may take the wrong one, knowing little of what there is."""
 

@@ -183,8 +183,8 @@ class SqliteStore(Store):
     def snapshot(self, conn: Connection) -> Connection:
         return conn.execution_options(jobctl_read_only=True)
 
-    def forgettable(self, conn: Connection) -> Connection:
-        return conn.execution_options(jobctl_forgettable=True)
+    def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
+        conn.execution_options(jobctl_read_only=read_only, jobctl_forgettable=forgettable)
 
     def cut(self, conn: Connection) -> None:
         """Differs because a connection can only be closed by its own thread; a statement that runs can be stopped."""

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Select,
+    and_,
     case,
     delete,
     exists,
@@ -33,6 +34,7 @@ from jobctl.storage.spelling import (
     latest,
     matching,
     now,
+    probed,
     rows,
 )
 from jobctl.storage.tables import act, blocker, current, error, job, settled
@@ -56,6 +58,11 @@ IDS = rows("ids", id="id")
 def due(after: ColumnElement[Any], at: ColumnElement[Any], since: ColumnElement[Any]) -> ColumnElement[Any]:
     """When a job is due, from a delay in seconds or an instant in seconds since 1970; in the past means now (since)."""
     return latest(since, func.coalesce(instant(at), later(since, func.coalesce(after, literal_column("0")))))
+
+
+def is_current(table: Any) -> ColumnElement[bool]:
+    """Joins jobs and what is to be done with those that are current; either may be looked up for the other."""
+    return and_(probed(current.c.chain_id, table.c.chain_id), current.c.job_id == table.c.id)
 
 
 SAVEPOINT, RELEASE_SAVEPOINT = text("SAVEPOINT jobctl_handler"), text("RELEASE SAVEPOINT jobctl_handler")
@@ -311,7 +318,7 @@ DEPENDENTS = (
         among(
             current.c.chain_id,
             select(job.c.chain_id)
-            .join_from(blocker, job, job.c.id == blocker.c.job_id)
+            .join_from(blocker, job, probed(job.c.id, blocker.c.job_id))
             .where(among(blocker.c.chain_id, IDS.c.id))
             .subquery()
             .c.chain_id,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from contextlib import closing
+from datetime import timedelta
 
 import psycopg
 import pytest
+from backlog import BEGUN, FEW, RARE, SOME, TYPES, WAITING, postgres_with, sqlite_with, undone
 from plans import LARGE, Statement, postgres_plan, recorded, sqlite_plan, sqlite_steps, statements_of, touched
 from sqlalchemy import Select, TextClause, Update, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -36,114 +38,16 @@ from jobctl.storage import (
 )
 from jobctl.storage import postgres as postgres_module
 from jobctl.storage import sqlite as sqlite_module
-from jobctl.storage.migrate import migrate
-from jobctl.storage.open import open_store
 from jobctl.storage.records import NewJob, Retry
 from jobctl.storage.tables import current
-
-BEGUN = datetime.now(UTC)
-"""When the last job of a backlog was started, however late its turn comes."""
-
-WAITING = 20_000
-RARE = 200
-"""Jobs of which one in fifty each runs, has failed or is blocked."""
-
-TYPES = [f"type-{number}" for number in range(5)]
-FEW = 5_000
-"""Rows that a call may look at, over all its steps: a part of what waits (types x priorities x a batch), at any backlog."""
-
-FILL = """
-    INSERT INTO jobctl_job (id, chain_id, chain_index, chain_type, type_name, blocker_count, created_at, input)
-    SELECT {id}, {id}, 0, 'type-' || (number % 5), 'type-' || (number % 5),
-        CASE WHEN number > {waiting} AND number <= {waiting} + {rare} AND number % 50 = 2 THEN 1 ELSE 0 END, {created}, {object}
-    FROM {numbers}
-"""
-"""Twice as many jobs as wait: the other half is history, with few that run, have failed or are blocked."""
-
-FILL_CURRENT = """
-    INSERT INTO jobctl_current (chain_id, job_id, chain_index, type_name, status, priority, attempt, scheduled_at,
-        lease, worker, leased_until)
-    SELECT id, id, 0, type_name, status, number % 3, 0, {scheduled}, CASE status WHEN 'running' THEN id END,
-        CASE status WHEN 'running' THEN 'w' END, CASE status WHEN 'running' THEN {leased} END
-    FROM (
-        SELECT number, {id} AS id, 'type-' || (number % 5) AS type_name, CASE
-            WHEN number <= {waiting} THEN 'pending' WHEN number > {waiting} + {rare} THEN 'completed'
-            WHEN number % 50 = 0 THEN 'running'
-            WHEN number % 50 = 1 THEN 'failed' WHEN number % 50 = 2 THEN 'blocked' ELSE 'completed' END AS status
-        FROM {numbers}
-    ) AS made
-    WHERE status <> 'completed'
-"""
-
-FILL_SETTLED = """
-    INSERT INTO jobctl_settled (chain_id, chain_index, status, priority, attempt, scheduled_at, completed_at, output)
-    SELECT {id}, 0, 'completed', 0, 1, {created}, {created}, {object} FROM {numbers}
-    WHERE number > {waiting} AND (number > {waiting} + {rare} OR number % 50 > 2)
-"""
-
-FILL_BLOCKERS = """
-    INSERT INTO jobctl_blocker (job_id, position, chain_id)
-    SELECT {waiting_id}, 0, {id} FROM {numbers} WHERE number <= {rare} AND number % 50 = 2
-"""
-"""Each blocked job waits for one of those that wait to run."""
-
-SOME = "00000000-0000-7000-8000-000000000002"
-"""A chain that is ready and that another one waits for."""
-
-
-def fill_postgres(url, waiting):
-    words = {
-        "waiting": waiting,
-        "rare": RARE,
-        "id": "('00000000-0000-7000-8000-' || lpad(to_hex(number), 12, '0'))::uuid",
-        "waiting_id": f"('00000000-0000-7000-8000-' || lpad(to_hex(number + {waiting}), 12, '0'))::uuid",
-        "object": "'{}'::json",
-        "created": f"now() - ({waiting * 2} - number) * interval '1 second'",
-        "scheduled": "now() - interval '1 hour' + (number % 7200) * interval '1 second'",
-        "leased": "now() + interval '1 hour' * (CASE number % 100 WHEN 0 THEN 1 ELSE -1 END)",
-        "numbers": f"generate_series(1, {waiting * 2}) AS number",
-    }
-    with psycopg.connect(url, autocommit=True) as conn:
-        for each in (FILL, FILL_CURRENT, FILL_SETTLED, FILL_BLOCKERS):
-            conn.execute(each.format(**words).encode())
-        conn.execute("ANALYZE")
-
-
-def fill_sqlite(store, waiting):
-    now = int(BEGUN.timestamp() * 1000)
-    words = {
-        "waiting": waiting,
-        "rare": RARE,
-        "id": "printf('00000000-0000-7000-8000-%012x', number)",
-        "waiting_id": f"printf('00000000-0000-7000-8000-%012x', number + {waiting})",
-        "object": "'{}'",
-        "created": f"{now} - ({waiting * 2} - number) * 1000",
-        "scheduled": f"{now} - 3600000 + (number % 7200) * 1000",
-        "leased": f"{now} + 3600000 * (CASE number % 100 WHEN 0 THEN 1 ELSE -1 END)",
-        "numbers": f"(WITH RECURSIVE n (number) AS (SELECT 1 UNION ALL SELECT number + 1 FROM n"
-        f" WHERE number < {waiting * 2}) SELECT number FROM n)",
-    }
-    with store.transaction() as conn:
-        for each in (FILL, FILL_CURRENT, FILL_SETTLED, FILL_BLOCKERS):
-            conn.exec_driver_sql(each.format(**words))
 
 
 @pytest.fixture(scope="module")
 def postgres_backlog(new_lasting_schema):
     """The URL of a PostgreSQL database with a backlog, which no test changes."""
     url = new_lasting_schema()
-    store = open_store(url)
-    migrate(store)
-    fill_postgres(url, WAITING)
-    yield url, store
-    store.close()
-
-
-def sqlite_with(folder, waiting):
-    store = open_store(f"sqlite:///{folder / f'backlog-{waiting}.db'}")
-    migrate(store)
-    fill_sqlite(store, waiting)
-    return store
+    with closing(postgres_with(url)) as store:
+        yield url, store
 
 
 @pytest.fixture(scope="module")
@@ -163,17 +67,6 @@ def small_backlog(tmp_path_factory):
 
 
 # --- the calls -------------------------------------------------------------------------------------------------------
-
-
-class Undone(Exception):  # noqa: N818 - it is no error
-    """Leaves a transaction without a trace."""
-
-
-def undone(store, call):
-    """Do something in a transaction that is rolled back."""
-    with store.engine.connect() as conn, conn.begin() as transaction:
-        call(conn)
-        transaction.rollback()
 
 
 def claim_of(types, limit):
@@ -472,7 +365,7 @@ def test_postgres_counts_what_is_open_once(postgres_backlog):
         conn.execute("VACUUM jobctl_current")  # as PostgreSQL does by itself: says of which pages the index is enough
     whole, one_type = [], []
     for each in statements_of(store, lambda: count(store)):
-        plan = postgres_plan(url, each, scans=False)
+        plan = postgres_plan(url, each, "seqscan", "bitmapscan")
         assert not any(node.table in {"jobctl_job", "jobctl_settled"} and node.rows > RARE for node in plan), plan
         looked_at = sum(node.rows for node in plan if node.table == "jobctl_current")
         assert looked_at <= WAITING, (each.text, plan)

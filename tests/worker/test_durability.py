@@ -22,7 +22,7 @@ def test_each_transaction_is_told_anew(store):
     """On one connection, only the transactions that may be forgotten do not wait."""
     found = []
     for forgettable in (False, True, True, False):
-        with store.transaction(forgettable=forgettable) as conn:
+        with store.work(forgettable=forgettable) as conn:
             found.append((waits(store, conn), conn.connection.driver_connection))
     assert [each for each, _ in found] == [True, False, False, True]
     assert len({id(driver) for _, driver in found}) == 1
