@@ -13,11 +13,16 @@ from benchmarks.databases import Database, Databases
 from benchmarks.measuring import Benchmark, Figure, Measure, Sizes, fresh
 from benchmarks.working import drain, fill, worker
 
+PARTS = 5
+
 
 def memory(database: Database, sizes: Sizes) -> list[Figure]:
-    """The resident memory of a worker: after its first job, a fifth of its jobs, and all of them."""
+    """The resident memory of a worker: after its first job, a fifth of its jobs, and all of them.
+
+    Each fifth is given at once: as many jobs wait, and are claimed at a time, in the first as in the last.
+    """
     client = database.client
-    part = sizes.lifetime // 5
+    part = sizes.lifetime // PARTS
 
     with worker(database, "--types", "plain", "--quiet") as process:
         watched = psutil.Process(process.pid)
@@ -28,8 +33,9 @@ def memory(database: Database, sizes: Sizes) -> list[Figure]:
             client.wait([last.id], timeout="10m")
             return watched.memory_info().rss / 2**20
 
-        found = {"1 job": after(1), f"{part:,} jobs": after(part), f"{sizes.lifetime:,} jobs": after(part * 4)}
-    _, early, late = found.values()
+        first = after(1)
+        early, *_, late = (after(part) for _ in range(PARTS))
+    found = {"1 job": first, f"{part:,} jobs": early, f"{sizes.lifetime:,} jobs": late}
     return [
         *(Figure(f"worker's memory after {done}", "MiB", value) for done, value in found.items()),
         Figure("worker's memory, last over the one before", "times", late / early),

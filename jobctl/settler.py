@@ -32,6 +32,11 @@ MOST = 1000
 """So many are settled at once: what they go on with can be claimed only afterwards."""
 
 
+MOST_UNSETTLED = 2 * MOST
+"""So many may have ended and not be settled, a batch that is being written and one that gathers, before no more is
+claimed: else all that waits would be done before the database has kept any of it, and done again after a crash."""
+
+
 class Settling(NamedTuple):
     """What became of attempts that ended.
 
@@ -79,7 +84,7 @@ class Settler:
         self._report = report
         self._ended: list[Finished] = []
         self._at = math.inf
-        self._beside = False  # a batch is with the thread
+        self._beside = 0  # how many are with the thread
         self._alone = (
             False  # the last one could not be written there: the loop is to try, and to deal with what it meets
         )
@@ -88,7 +93,11 @@ class Settler:
 
     def __bool__(self) -> bool:
         """Whether anything is not settled yet."""
-        return bool(self._ended) or self._beside
+        return bool(self._ended or self._beside)
+
+    def room(self) -> int:
+        """How many more jobs to claim at most, so that settling keeps up."""
+        return max(MOST_UNSETTLED - len(self._ended) - self._beside, 0)
 
     @property
     def at(self) -> float:
@@ -115,13 +124,14 @@ class Settler:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="jobctl-settler", daemon=True)
             self._thread.start()
-        self._beside = True
-        self._batches.put(self._ended[:MOST])
+        batch = self._ended[:MOST]
+        self._beside = len(batch)
+        self._batches.put(batch)
         self._keep(self._ended[MOST:])
 
     def heard(self, report: Settling | Unsettled) -> Settling | None:
         """Take note of what became of a batch; returns what was settled."""
-        self._beside = False
+        self._beside = 0
         if isinstance(report, Settling):
             return report
         self._keep([*report.batch, *self._ended])

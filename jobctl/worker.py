@@ -223,7 +223,7 @@ class Worker:
         """How many jobs to claim."""
         if self._stops:
             return 0
-        room = self._pool.room()
+        room = min(self._pool.room(), self._settler.room())
         if self._options.max_jobs is not None:
             room = min(room, self._options.max_jobs - self._pool.attempts)
         return room

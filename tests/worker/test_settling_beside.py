@@ -46,6 +46,32 @@ def test_goes_on_meanwhile(postgres_shop: Workshop):
     assert settlers() == []
 
 
+def test_claims_no_more_than_it_settles(postgres_shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """While nothing can be settled, no more is claimed once enough has ended; afterwards all is done, each job once."""
+    shop, gate = postgres_shop, postgres_shop.gate()
+    monkeypatch.setattr(settler, "MOST_UNSETTLED", 20)
+    first = shop.start("step")
+    working = shop.work(make("plain", hooks={"between": gate}), make("plain", "other"), concurrency=2)
+    gate.reached()
+    with shop.another_store().transaction() as conn:
+        shop.store.lock(conn, [first])
+        gate.open()
+        eventually(settlers, what="the batch is being settled")
+        others = shop.start_many(400, "other")
+        claimed = "SELECT count(*) FROM jobctl_current WHERE status = 'running'"
+
+        def held() -> int:
+            with shop.store.transaction() as asking:
+                return int(asking.exec_driver_sql(claimed).scalar_one())
+
+        eventually(lambda: held() >= 20, what="enough has ended")
+        for _ in range(50):  # it goes around, and claims nothing more
+            assert working.worker.answers(20.0)
+        assert held() <= 60
+    events = [working.until(Told.JOB_COMPLETED, each) for each in (first, *others)]
+    assert {each.attempt for each in events} == {1}
+
+
 def test_stops_only_afterwards(postgres_shop: Workshop):
     """A worker that is told to stop waits for the batch that is being settled, and gives nothing of it back."""
     shop, gate = postgres_shop, postgres_shop.gate()
