@@ -112,6 +112,23 @@ def fill_sqlite(store, waiting):
             conn.exec_driver_sql(each.format(**words))
 
 
+DRAINED = """
+    ALTER TABLE jobctl_current SET (autovacuum_enabled = off);
+    INSERT INTO jobctl_current (chain_id, job_id, chain_index, type_name, status, priority, scheduled_at)
+    SELECT gen_random_uuid(), gen_random_uuid(), 0, 'type-1', 'pending', 0, now() FROM generate_series(1, 20000);
+    ANALYZE jobctl_current;
+    DELETE FROM jobctl_current;
+    ANALYZE jobctl_current
+"""
+
+
+def drained_postgres(url):
+    """What work has left that is done: what is known of a full table of one type, with no rows in it."""
+    with psycopg.connect(url, autocommit=True) as conn:
+        for each in DRAINED.split(";"):
+            conn.execute(each.encode())
+
+
 def postgres_with(url, **how):
     """A store on PostgreSQL with a backlog, filled as said; nothing more gets known of it by itself."""
     store = open_store(url)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, literal_column, null, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Select,
+    and_,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    null,
+    select,
+    update,
+)
 
 from jobctl.storage.spelling import among, as_text, epoch, later, latest, matching, now, probed, rows, seconds_until
 from jobctl.storage.statements import IDS, PENDING, RUNNING, is_current
@@ -22,15 +34,17 @@ def not_paused(types: Any) -> ColumnElement[bool]:
     return and_(types.c.type_name.not_in(select(pause.c.type_name)), ~all_)
 
 
+def _one(found: Select[Any], *correlated: FromClause) -> ColumnElement[Any]:
+    """The first of what an index has in its order. PostgreSQL may rather read all of it to find a maximum."""
+    return found.limit(literal_column("1")).correlate(*correlated).scalar_subquery()
+
+
+def _highest(*where: ColumnElement[bool]) -> Select[Any]:
+    return select(current.c.priority).where(CLAIMABLE, *where).order_by(current.c.priority.desc())
+
+
 _lane_base = (
-    select(
-        TYPES.c.type_name,
-        select(func.max(current.c.priority))
-        .where(current.c.type_name == TYPES.c.type_name, CLAIMABLE)
-        .correlate(TYPES)
-        .scalar_subquery()
-        .label("priority"),
-    )
+    select(TYPES.c.type_name, _one(_highest(current.c.type_name == TYPES.c.type_name), TYPES).label("priority"))
     .where(not_paused(TYPES))
     .cte("lane", recursive=True)
 )
@@ -38,25 +52,21 @@ _lane_base = (
 LANES = _lane_base.union_all(
     select(
         _lane_base.c.type_name,
-        select(func.max(current.c.priority))
-        .where(
-            current.c.type_name == _lane_base.c.type_name,
-            CLAIMABLE,
-            current.c.priority < _lane_base.c.priority,
-        )
-        .correlate(_lane_base)
-        .scalar_subquery(),
+        _one(
+            _highest(current.c.type_name == _lane_base.c.type_name, current.c.priority < _lane_base.c.priority),
+            _lane_base,
+        ),
     ).where(_lane_base.c.priority.is_not(None))
 )
 """The priorities that wait, per type that is not paused: one index probe each, so that the backlog costs nothing."""
 
-FIRST_DUE = (
-    select(func.min(current.c.scheduled_at))
+FIRST_DUE = _one(
+    select(current.c.scheduled_at)
     .where(current.c.type_name == LANES.c.type_name, current.c.priority == LANES.c.priority, CLAIMABLE)
-    .correlate(LANES)
-    .scalar_subquery()
+    .order_by(current.c.scheduled_at),
+    LANES,
 )
-_first_expiry = select(func.min(current.c.leased_until)).where(current.c.status == RUNNING).scalar_subquery()
+_first_expiry = _one(select(current.c.leased_until).where(current.c.status == RUNNING).order_by(current.c.leased_until))
 
 NEXT_DUE = select(
     select(seconds_until(func.min(FIRST_DUE))).select_from(LANES).scalar_subquery(),

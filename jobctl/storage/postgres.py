@@ -74,9 +74,10 @@ COMPLETE_HELD = """
 """
 
 # A statement's plan is kept until the server has looked at the tables anew, which it does once a minute. One that was
-# made while nothing waited would scan a table then, however much it has in it by now.
-BEGIN_WORK = "BEGIN; SET LOCAL enable_seqscan TO off"
-BEGIN_WORK_READ_ONLY = "BEGIN READ ONLY; SET LOCAL enable_seqscan TO off"
+# made while nothing waited would scan a table then, or all of an index, however much it has in it by now.
+BY_INDEX = "; SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off"
+BEGIN_WORK = "BEGIN" + BY_INDEX
+BEGIN_WORK_READ_ONLY = "BEGIN READ ONLY" + BY_INDEX
 FORGETTABLE = "; SET LOCAL synchronous_commit TO off"
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
