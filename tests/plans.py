@@ -70,11 +70,13 @@ class Node:
         kind: What it does.
         table: The table it reads.
         rows: How many rows it looked at, those it threw away included.
+        disabled: Whether the planner was to avoid it, and has found no other way; known from PostgreSQL 18 on.
     """
 
     kind: str
     table: str | None
     rows: float
+    disabled: bool
 
 
 @contextmanager
@@ -126,7 +128,7 @@ def _nodes(plan: dict[str, Any]) -> Iterator[Node]:
     seen = (
         plan.get("Actual Rows", 0) + plan.get("Rows Removed by Filter", 0) + plan.get("Rows Removed by Join Filter", 0)
     )
-    yield Node(plan["Node Type"], plan.get("Relation Name"), seen * loops)
+    yield Node(plan["Node Type"], plan.get("Relation Name"), seen * loops, plan.get("Disabled", False))
     for each in plan.get("Plans", ()):
         yield from _nodes(each)
 

@@ -80,6 +80,15 @@ def _most(run, statements):
     return max(zip(looked_at, (each.text for each in statements), strict=True))
 
 
+def test_there_is_an_index_for_all(new_lasting_schema, statements):
+    """No statement of a worker needs what its transactions avoid: its plan would count as so dear that it is compiled."""
+    url = new_lasting_schema()
+    postgres_with(url).close()
+    with planned(url, statements, *AVOIDED) as run:
+        needed = {(each.text, node.kind, node.table) for each in statements for node in run(each) if node.disabled}
+    assert not needed
+
+
 @pytest.mark.parametrize("thought_empty", [*([each] for each in LARGE), LARGE], ids="+".join)
 def test_tables_that_are_thought_empty(new_lasting_schema, statements, thought_empty):
     """No statement reads more where the planner thinks of tables that they are empty, as they were a minute ago."""
