@@ -31,7 +31,6 @@ MANY = 32
 MOST = 1000
 """So many are settled at once: what they go on with can be claimed only afterwards."""
 
-
 MOST_UNSETTLED = 2 * MOST
 """So many may have ended and not be settled, a batch that is being written and one that gathers, before no more is
 claimed: else all that waits would be done before the database has kept any of it, and done again after a crash."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import psycopg
+from plans import LARGE
 
 from jobctl.storage.migrate import migrate
 from jobctl.storage.open import open_store
@@ -20,7 +21,7 @@ TYPES = [f"type-{number}" for number in range(5)]
 FEW = 5_000
 """Rows that a call may look at, over all its steps: a part of what waits (types x priorities x a batch), at any backlog."""
 
-TABLES = ("jobctl_job", "jobctl_current", "jobctl_settled", "jobctl_blocker")
+TABLES = (*LARGE, "jobctl_blocker")
 
 FILL = """
     INSERT INTO jobctl_job (id, chain_id, chain_index, chain_type, type_name, blocker_count, created_at, input)
@@ -129,27 +130,28 @@ def drained_postgres(url):
             conn.execute(each.encode())
 
 
-def postgres_with(url, **how):
-    """A store on PostgreSQL with a backlog, filled as said; nothing more gets known of it by itself."""
+def migrated(url):
+    """A store on a database of jobctl's with nothing in it."""
     store = open_store(url)
     migrate(store)
+    return store
+
+
+def postgres_with(url, **how):
+    """A store on PostgreSQL with a backlog, filled as said; nothing more gets known of it by itself."""
+    store = migrated(url)
     fill_postgres(url, WAITING, **how)
     return store
 
 
 def sqlite_with(folder, waiting):
     """A store on an SQLite file with a backlog."""
-    store = open_store(f"sqlite:///{folder / f'backlog-{waiting}.db'}")
-    migrate(store)
+    store = migrated(f"sqlite:///{folder / f'backlog-{waiting}.db'}")
     fill_sqlite(store, waiting)
     return store
 
 
 # --- calls that leave no trace ----------------------------------------------------------------------------------------
-
-
-class Undone(Exception):  # noqa: N818 - it is no error
-    """Leaves a transaction without a trace."""
 
 
 def undone(store, call):

@@ -34,9 +34,9 @@ def not_paused(types: Any) -> ColumnElement[bool]:
     return and_(types.c.type_name.not_in(select(pause.c.type_name)), ~all_)
 
 
-def _one(found: Select[Any], *correlated: FromClause) -> ColumnElement[Any]:
-    """The first of what an index has in its order. PostgreSQL may rather read all of it to find a maximum."""
-    return found.limit(literal_column("1")).correlate(*correlated).scalar_subquery()
+def _one(found: Select[Any], of: FromClause) -> ColumnElement[Any]:
+    """The first, for a row of a table, of what an index has in its order: PostgreSQL may read all for a maximum."""
+    return found.limit(literal_column("1")).correlate(of).scalar_subquery()
 
 
 def _highest(*where: ColumnElement[bool]) -> Select[Any]:
@@ -66,7 +66,7 @@ FIRST_DUE = _one(
     .order_by(current.c.scheduled_at),
     LANES,
 )
-_first_expiry = _one(select(current.c.leased_until).where(current.c.status == RUNNING).order_by(current.c.leased_until))
+_first_expiry = select(func.min(current.c.leased_until)).where(current.c.status == RUNNING).scalar_subquery()
 
 NEXT_DUE = select(
     select(seconds_until(func.min(FIRST_DUE))).select_from(LANES).scalar_subquery(),

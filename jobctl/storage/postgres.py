@@ -76,8 +76,6 @@ COMPLETE_HELD = """
 # A statement's plan is kept until the server has looked at the tables anew, which it does once a minute. One that was
 # made while nothing waited would scan a table then, or all of an index, however much it has in it by now.
 BY_INDEX = "; SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off"
-BEGIN_WORK = "BEGIN" + BY_INDEX
-BEGIN_WORK_READ_ONLY = "BEGIN READ ONLY" + BY_INDEX
 FORGETTABLE = "; SET LOCAL synchronous_commit TO off"
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
@@ -152,8 +150,8 @@ class PostgresStore(Store):
                 wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
 
     def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
-        begin = BEGIN_WORK_READ_ONLY if read_only else BEGIN_WORK
-        _exec(conn, begin + FORGETTABLE if forgettable else begin)
+        begin = "BEGIN READ ONLY" if read_only else "BEGIN"
+        _exec(conn, begin + BY_INDEX + (FORGETTABLE if forgettable else ""))
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))

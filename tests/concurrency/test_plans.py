@@ -10,7 +10,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from backlog import FEW, TYPES, WAITING, drained_postgres, fill_postgres, postgres_with, undone
+from backlog import FEW, TYPES, WAITING, drained_postgres, fill_postgres, migrated, postgres_with, undone
 from plans import LARGE, planned, statements_of
 from sqlalchemy import text
 from working import completed, continued, held, with_outcome
@@ -19,7 +19,6 @@ from jobctl import Client, NewChain
 from jobctl.ids import new_id
 from jobctl.storage import front as front_module
 from jobctl.storage.front import Front
-from jobctl.storage.migrate import migrate
 from jobctl.storage.open import open_store
 from jobctl.storage.records import Retry
 
@@ -62,9 +61,17 @@ def goes_on(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def statements(new_lasting_schema):
+def known_backlog(new_lasting_schema):
+    """A database with a backlog of which the planner knows."""
+    url = new_lasting_schema()
+    postgres_with(url).close()
+    return url
+
+
+@pytest.fixture(scope="module")
+def statements(known_backlog):
     """The statements of a worker that finds a backlog."""
-    with closing(postgres_with(new_lasting_schema())) as store, pytest.MonkeyPatch.context() as patch:
+    with closing(open_store(known_backlog)) as store, pytest.MonkeyPatch.context() as patch:
         patch.setattr(front_module, "LOOK_SECONDS", 1e9)
         return statements_of(store, lambda: work(store))
 
@@ -80,11 +87,9 @@ def _most(run, statements):
     return max(zip(looked_at, (each.text for each in statements), strict=True))
 
 
-def test_there_is_an_index_for_all(new_lasting_schema, statements):
+def test_there_is_an_index_for_all(known_backlog, statements):
     """No statement of a worker needs what its transactions avoid: its plan would count as so dear that it is compiled."""
-    url = new_lasting_schema()
-    postgres_with(url).close()
-    with planned(url, statements, *AVOIDED) as run:
+    with planned(known_backlog, statements, *AVOIDED) as run:
         needed = {(each.text, node.kind, node.table) for each in statements for node in run(each) if node.disabled}
     assert not needed
 
@@ -101,8 +106,7 @@ def test_tables_that_are_thought_empty(new_lasting_schema, statements, thought_e
 def test_a_queue_that_was_empty(new_lasting_schema, statements):
     """No statement reads more once a queue has filled again that was full of one type, and then empty."""
     url = new_lasting_schema()
-    with closing(open_store(url)) as store:
-        migrate(store)
+    migrated(url).close()
     drained_postgres(url)
     fill_postgres(url, WAITING, thought_empty=["jobctl_current"])
     rows, statement = most_read(url, statements)
@@ -112,8 +116,7 @@ def test_a_queue_that_was_empty(new_lasting_schema, statements):
 def test_plans_made_while_nothing_waited(new_lasting_schema, statements):
     """No statement reads more by a plan that was made while nothing waited, which is when an idle worker makes them."""
     url = new_lasting_schema()
-    with closing(open_store(url)) as store:
-        migrate(store)
+    migrated(url).close()
     with psycopg.connect(url, autocommit=True) as conn:
         conn.execute("VACUUM ANALYZE jobctl_job, jobctl_current, jobctl_settled")
     with planned(url, statements, *AVOIDED) as run:

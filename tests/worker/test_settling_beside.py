@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from support import eventually
-from worker.workshop import Workshop, make
+from worker.workshop import Working, Workshop, make
 
 from jobctl import Job, Status, continue_with, settler
 from jobctl.events import Told
@@ -25,16 +27,24 @@ def settlers() -> list[threading.Thread]:
     return [each for each in threading.enumerate() if each.name == "jobctl-settler"]
 
 
-def test_goes_on_meanwhile(postgres_shop: Workshop):
-    """While a batch waits for somebody's lock, other jobs are claimed and run; at the end all is settled."""
-    shop, gate = postgres_shop, postgres_shop.gate()
-    first = shop.start("step")
+@contextmanager
+def batch_waits(shop: Workshop) -> Iterator[tuple[str, Working]]:
+    """A chain that has ended, and its worker, while the batch that it is in waits for somebody's lock."""
+    gate = shop.gate()
+    chain = shop.start("step")
     working = shop.work(make("plain", hooks={"between": gate}), make("plain", "other"), concurrency=2)
     gate.reached()
     with shop.another_store().transaction() as conn:
-        shop.store.lock(conn, [first])
+        shop.store.lock(conn, [chain])
         gate.open()
         eventually(settlers, what="the batch is being settled")
+        yield chain, working
+
+
+def test_goes_on_meanwhile(postgres_shop: Workshop):
+    """While a batch waits for somebody's lock, other jobs are claimed and run; at the end all is settled."""
+    shop = postgres_shop
+    with batch_waits(shop) as (first, working):
         ran = [shop.start("other") for _ in range(3)]
         working.worker.answers(20.0)
         eventually(lambda: shop.client.get(ran[-1]).status is Status.RUNNING, what="another was claimed meanwhile")
@@ -48,15 +58,9 @@ def test_goes_on_meanwhile(postgres_shop: Workshop):
 
 def test_claims_no_more_than_it_settles(postgres_shop: Workshop, monkeypatch: pytest.MonkeyPatch):
     """While nothing can be settled, no more is claimed once enough has ended; afterwards all is done, each job once."""
-    shop, gate = postgres_shop, postgres_shop.gate()
+    shop = postgres_shop
     monkeypatch.setattr(settler, "MOST_UNSETTLED", 20)
-    first = shop.start("step")
-    working = shop.work(make("plain", hooks={"between": gate}), make("plain", "other"), concurrency=2)
-    gate.reached()
-    with shop.another_store().transaction() as conn:
-        shop.store.lock(conn, [first])
-        gate.open()
-        eventually(settlers, what="the batch is being settled")
+    with batch_waits(shop) as (first, working):
         others = shop.start_many(400, "other")
         claimed = "SELECT count(*) FROM jobctl_current WHERE status = 'running'"
 
@@ -74,14 +78,8 @@ def test_claims_no_more_than_it_settles(postgres_shop: Workshop, monkeypatch: py
 
 def test_stops_only_afterwards(postgres_shop: Workshop):
     """A worker that is told to stop waits for the batch that is being settled, and gives nothing of it back."""
-    shop, gate = postgres_shop, postgres_shop.gate()
-    chain = shop.start("step")
-    working = shop.work(make("plain", hooks={"between": gate}))
-    gate.reached()
-    with shop.another_store().transaction() as conn:
-        shop.store.lock(conn, [chain])
-        gate.open()
-        eventually(settlers, what="the batch is being settled")
+    shop = postgres_shop
+    with batch_waits(shop) as (chain, working):
         working.ask_to_stop()
         working.until(Told.WORKER_STOPPING)
         assert working.running
