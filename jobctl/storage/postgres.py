@@ -74,9 +74,11 @@ COMPLETE_HELD = """
 """
 
 # A statement's plan is kept until the server has looked at the tables anew, which it does once a minute. One that was
-# made while nothing waited would scan a table then, or all of an index, however much it has in it by now.
-BY_INDEX = "; SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off"
-FORGETTABLE = "; SET LOCAL synchronous_commit TO off"
+# made while nothing waited would scan a table then, or all of an index, however much it has in it by now. Left to itself
+# the server plans a claim anew each time, as it guesses too high how many jobs are wanted: that takes twice as long as to
+# run it. By the same guess a plan counts as so dear that it would be compiled, for tenths of a second.
+FOR_WORK = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off"}
+FORGETTABLE = {**FOR_WORK, "synchronous_commit": "off"}
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 
@@ -150,8 +152,9 @@ class PostgresStore(Store):
                 wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
 
     def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
+        settings = FORGETTABLE if forgettable else FOR_WORK
         begin = "BEGIN READ ONLY" if read_only else "BEGIN"
-        _exec(conn, begin + BY_INDEX + (FORGETTABLE if forgettable else ""))
+        _exec(conn, "; ".join([begin, *(f"SET LOCAL {name} TO {value}" for name, value in settings.items())]))
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))

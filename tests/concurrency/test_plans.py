@@ -125,6 +125,24 @@ def test_plans_made_while_nothing_waited(new_lasting_schema, statements):
     assert rows <= FEW, statement
 
 
+def test_a_claim_is_planned_once(postgres_url):
+    """A worker's claims go by the plan that was made for the first of them, which is not compiled.
+
+    Left to itself, the server planned each of them, which took twice as long as to run it.
+    """
+    plans = text("SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements")
+    with closing(open_store(postgres_url)) as store:
+        Client(store).start_many([NewChain("type-1") for _ in range(20)])
+        for wanted in (1, 2, 3) * 3:
+            with store.work(forgettable=True) as conn:
+                assert len(store.claim(conn, WANTED, wanted, worker="w", lease=new_id())) == wanted
+                assert conn.scalar(text("SHOW jit")) == "off"
+        with store.engine.connect() as conn:
+            generic, custom = conn.execute(plans).one()
+    assert generic > 0
+    assert custom == 0
+
+
 def test_a_worker_has_no_table_scanned(postgres_url):
     """A worker's own transactions go by the indexes; those of handlers and commands are planned as ever."""
     with closing(open_store(postgres_url)) as store:
