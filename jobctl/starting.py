@@ -73,12 +73,9 @@ def successor_of(before: JobRow, asked: Continuation, input: str) -> NewJob:  # 
     )
 
 
-def is_one_statement(jobs: Sequence[NewJob]) -> bool:
-    """Whether to start these takes one statement, which is a transaction by itself.
-
-    Not for several: they may be refused when some are inserted already.
-    """
-    return len(jobs) == 1 and not jobs[0].blocked_by and jobs[0].key is None
+def is_unrelated(job: NewJob) -> bool:
+    """Whether to start it asks nothing of what there is: it waits for no chain, and none can stand for it."""
+    return not job.blocked_by and job.key is None
 
 
 def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Sequence[NewJob]) -> list[Chain]:

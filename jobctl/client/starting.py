@@ -12,7 +12,8 @@ from jobctl.asking import Key, NewChain, Slot
 from jobctl.client.connected import Connected, savepoint
 from jobctl.model import Chain
 from jobctl.processors import AnyProcessor
-from jobctl.starting import first_job, is_one_statement, start_jobs
+from jobctl.starting import first_job, is_unrelated, start_jobs
+from jobctl.storage.decoding import chain_of
 
 
 class StartingCalls(Connected):
@@ -70,8 +71,9 @@ class StartingCalls(Connected):
         """
         jobs = [first_job(self.processors, each) for each in chains]
         store = self._ready()
-        alone = conn is None and is_one_statement(jobs)
-        with store.single() if alone else store.on(conn) as on, savepoint(on, needed=conn is not None):
+        if conn is None and len(jobs) == 1 and is_unrelated(jobs[0]):
+            return [chain_of(store.start_alone(jobs[0]))]
+        with store.on(conn) as on, savepoint(on, needed=conn is not None):
             return start_jobs(store, on, self.processors, jobs)
 
     def check(self, chain: NewChain) -> None:

@@ -15,9 +15,7 @@ from itertools import chain
 from typing import Any, ClassVar
 
 import psycopg
-from psycopg.errors import ForeignKeyViolation, error_from_result
-from psycopg.pq import Escaping, ExecStatus
-from psycopg.pq.abc import PGresult
+from psycopg.errors import ForeignKeyViolation
 from sqlalchemy import (
     Connection,
     Executable,
@@ -27,7 +25,6 @@ from sqlalchemy import (
     func,
     select,
 )
-from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.exc import DBAPIError
 
 from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError
@@ -36,11 +33,29 @@ from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
 from jobctl.storage.front import Front
-from jobctl.storage.parameters import JsonRow, end_row, first_parameters, id_rows, type_rows
+from jobctl.storage.parameters import (
+    JsonRow,
+    end_row,
+    first_job_row,
+    first_parameters,
+    id_rows,
+    started_row,
+    type_rows,
+)
 from jobctl.storage.postgres_connecting import Address, Listener
-from jobctl.storage.records import Complete, Continue, JobRow, Locked, Settled, Settlement
+from jobctl.storage.postgres_driver import (
+    compiled,
+    cursor_of,
+    driver_of,
+    invalidate_lost,
+    invalidating,
+    literal,
+    run_text,
+)
+from jobctl.storage.records import ChainRow, Complete, Continue, JobRow, Locked, NewJob, Settled, Settlement
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, metadata
+from jobctl.storage.together import refuse_taken
 
 IN_FLIGHT = 2
 """Statements that are sent before the answer to the first of them is waited for."""
@@ -74,16 +89,11 @@ COMPLETE_HELD = """
 """
 
 # A statement's plan is kept until the server has looked at the tables anew, which it does once a minute. One that was
-# made while nothing waited would scan a table then, or all of an index, however much it has in it by now. Left to itself
-# the server plans a claim anew each time, as it guesses too high how many jobs are wanted: that takes twice as long as to
-# run it. By the same guess a plan counts as so dear that it would be compiled, for tenths of a second.
+# made while nothing waited would scan a table then, or all of an index, however much it has in it by now. Left to
+# itself the server plans each claim anew, as it takes the number that is wanted for a tenth of all: that takes twice as
+# long as to run it. By the same guess the plan counts as so dear that it would be compiled, for tenths of a second.
 FOR_WORK = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off"}
 FORGETTABLE = {**FOR_WORK, "synchronous_commit": "off"}
-
-_DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
-
-_CURSOR = "jobctl_cursor"
-"""Where a connection keeps the cursor for our own statements."""
 
 # SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNAVAILABLE = ("08", "53", "57P", "58")
@@ -154,23 +164,24 @@ class PostgresStore(Store):
     def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
         settings = FORGETTABLE if forgettable else FOR_WORK
         begin = "BEGIN READ ONLY" if read_only else "BEGIN"
-        _exec(conn, "; ".join([begin, *(f"SET LOCAL {name} TO {value}" for name, value in settings.items())]))
+        run_text(conn, "; ".join([begin, *(f"SET LOCAL {name} TO {value}" for name, value in settings.items())]))
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
 
     def run_script(self, conn: Connection, script: str) -> None:
-        driver = conn.connection.driver_connection
-        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
-        driver.execute(script.encode())  # through the driver: text() would take :1 in a literal for a parameter
+        driver_of(conn).execute(script.encode())  # text() would take :1 in a literal for a parameter
 
     def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        text, constants = _compiled(statement)
-        with _invalidating(conn):
-            cursor = _cursor(conn)
+        text, constants = compiled(statement)
+        cursor = cursor_of(conn)
+        try:
             cursor.execute(text, {**constants, **parameters} if constants else parameters)
-            result = cursor.pgresult  # says so at once; the cursor's description takes as long as to read the rows
-            return cursor.fetchall() if result is not None and result.nfields else []
+        except psycopg.Error:
+            invalidate_lost(conn)
+            raise
+        result = cursor.pgresult  # says so at once; the cursor's description takes as long as to read the rows
+        return cursor.fetchall() if result is not None and result.nfields else []
 
     def run_each(
         self, conn: Connection, statements: Iterable[tuple[Executable, Mapping[str, Any]]]
@@ -187,11 +198,11 @@ class PostgresStore(Store):
         if second is None:
             yield self.run(conn, *first)
             return
-        with _invalidating(conn), _driver(conn).pipeline():
+        with invalidating(conn), driver_of(conn).pipeline():
             sent: deque[psycopg.Cursor[tuple[Any, ...]]] = deque()
             for statement, parameters in chain((first, second), left):
-                text, constants = _compiled(statement)
-                sent.append(_driver(conn).execute(text, {**constants, **parameters}))
+                text, constants = compiled(statement)
+                sent.append(driver_of(conn).execute(text, {**constants, **parameters}))
                 if len(sent) > IN_FLIGHT:
                     yield sent.popleft().fetchall()
             while sent:
@@ -199,8 +210,8 @@ class PostgresStore(Store):
 
     def hold(self, conn: Connection, chain_id: str) -> Locked | None:
         """Differs because a round trip takes longer than a statement: all are sent as one text, BEGIN too."""
-        driver = _driver(conn)
-        found = _exec(conn, HOLD.format(chain_id=_literal(driver, chain_id)))
+        driver = driver_of(conn)
+        found = run_text(conn, HOLD.format(chain_id=literal(driver, chain_id)))
         if found.ntuples == 0:
             return None
         encoding = driver.info.encoding
@@ -218,8 +229,8 @@ class PostgresStore(Store):
         if locked.awaited or not isinstance(outcome, Complete):
             return super().settle_held(conn, settlement, locked)
         values = {"chain_id": held.chain_id, "worker": held.worker or "", "output": outcome.output}
-        driver = _driver(conn)
-        _exec(conn, COMPLETE_HELD.format(**{name: _literal(driver, value) for name, value in values.items()}))
+        driver = driver_of(conn)
+        run_text(conn, COMPLETE_HELD.format(**{name: literal(driver, value) for name, value in values.items()}))
         return Settled(frozenset({held.id}), closed=True)
 
     def settle(self, conn: Connection, settlements: Sequence[Settlement]) -> Settled:
@@ -237,6 +248,17 @@ class PostgresStore(Store):
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
         return _locking(statement, lock, skip_locked)
 
+    def start_alone(self, job: NewJob) -> ChainRow:
+        """Differs because one statement does it, and is a transaction by itself.
+
+        That, and what there is nothing to look at here, was a tenth of the time of single starts.
+        """
+        with self.single() as conn:
+            found = self.run(conn, own.INSERT_CHAIN, first_parameters(first_job_row(job, "pending")))
+        refuse_taken([job], [row[0] for row in found])
+        ((_, created_at, scheduled_at, _),) = found
+        return started_row(job, "pending", instant_of(created_at), instant_of(scheduled_at))
+
     def insert_chains(
         self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
     ) -> Generator[dict[str, tuple[datetime, datetime]]]:
@@ -253,7 +275,7 @@ class PostgresStore(Store):
     def single(self) -> Iterator[Connection]:
         """Differs because a statement alone needs no BEGIN and no COMMIT, which are round trips."""
         with self.translated(), self.engine.connect() as conn:
-            driver = _driver(conn)
+            driver = driver_of(conn)
             try:
                 driver.autocommit = True  # SQLAlchemy's isolation levels do the same in four times the time
                 yield conn
@@ -319,57 +341,6 @@ def _is_plain_end(settlement: Settlement) -> bool:
     if isinstance(outcome, Continue):
         return not outcome.successor.blocked_by and not outcome.successor.id_given
     return isinstance(outcome, Complete)
-
-
-def _driver(conn: Connection) -> psycopg.Connection[Any]:
-    driver = conn.connection.driver_connection
-    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
-    return driver
-
-
-def _literal(driver: psycopg.Connection[Any], value: str) -> str:
-    encoding = driver.info.encoding
-    return Escaping(driver.pgconn).escape_literal(value.encode(encoding)).decode(encoding)
-
-
-def _exec(conn: Connection, script: str) -> PGresult:
-    """Send statements as one text; returns the result of the last."""
-    driver = _driver(conn)
-    with _invalidating(conn):
-        encoding = driver.info.encoding
-        result = driver.pgconn.exec_(script.encode(encoding))
-        if result.status not in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
-            error = error_from_result(result, encoding=encoding)
-            # without a code it is libpq's own: the connection is lost
-            raise error if error.sqlstate else psycopg.OperationalError(str(error))
-        return result
-
-
-def _cursor(conn: Connection) -> psycopg.Cursor[tuple[Any, ...]]:
-    """The connection's cursor for our own statements: to make one takes as long as to use it."""
-    cursor: psycopg.Cursor[tuple[Any, ...]] | None = conn.info.get(_CURSOR)
-    if cursor is None:
-        cursor = conn.info[_CURSOR] = _driver(conn).cursor()
-    return cursor
-
-
-@contextmanager
-def _invalidating(conn: Connection) -> Iterator[None]:
-    """Tell SQLAlchemy of a lost connection: else its pool would try to roll back, and log that it could not."""
-    try:
-        yield
-    except psycopg.Error:
-        driver = conn.connection.driver_connection
-        if isinstance(driver, psycopg.Connection) and driver.closed:
-            conn.invalidate()
-        raise
-
-
-@cache
-def _compiled(statement: Executable) -> tuple[bytes, dict[str, Any]]:
-    """The text of a statement as psycopg takes it, and the constants in it."""
-    compiled = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
-    return str(compiled).encode(), compiled.params
 
 
 @cache

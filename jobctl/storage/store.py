@@ -158,8 +158,18 @@ class Store(Database):
         """
         return list(self.starting(conn, jobs))
 
+    def start_alone(self, job: NewJob) -> ChainRow:
+        """The same in a transaction of its own, with one job that waits for nothing and has no key.
+
+        Raises:
+            DuplicateIdError: Its id is taken.
+        """
+        with self.transaction() as conn:
+            (row,) = self.start(conn, [job])
+            return row
+
     def starting(self, conn: Connection, jobs: Sequence[NewJob]) -> Generator[ChainRow]:
-        """The same, some at a time: the database may begin with the next while the caller works with these.
+        """What ``start`` does, some at a time: the database may begin with the next while the caller works with these.
 
         Whoever does not read to the end must close it, and roll back. Until then the connection must not be used for
         anything else.

@@ -1,0 +1,78 @@
+"""What is sent to PostgreSQL by the driver itself: SQLAlchemy's execution takes longer than the database's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import psycopg
+from psycopg.errors import error_from_result
+from psycopg.pq import Escaping, ExecStatus
+from psycopg.pq.abc import PGresult
+from sqlalchemy import Connection, Executable
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+
+_DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
+
+_CURSOR = "jobctl_cursor"
+"""Where a connection keeps the cursor for our own statements."""
+
+
+def driver_of(conn: Connection) -> psycopg.Connection[Any]:
+    """The driver's connection."""
+    driver = conn.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
+    return driver
+
+
+def literal(driver: psycopg.Connection[Any], value: str) -> str:
+    """A text as it is written into a statement."""
+    encoding = driver.info.encoding
+    return Escaping(driver.pgconn).escape_literal(value.encode(encoding)).decode(encoding)
+
+
+def run_text(conn: Connection, script: str) -> PGresult:
+    """Send statements as one text; returns the result of the last."""
+    driver = driver_of(conn)
+    with invalidating(conn):
+        encoding = driver.info.encoding
+        result = driver.pgconn.exec_(script.encode(encoding))
+        if result.status not in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
+            error = error_from_result(result, encoding=encoding)
+            # without a code it is libpq's own: the connection is lost
+            raise error if error.sqlstate else psycopg.OperationalError(str(error))
+        return result
+
+
+def cursor_of(conn: Connection) -> psycopg.Cursor[tuple[Any, ...]]:
+    """The connection's cursor for our own statements: to make one takes as long as to use it."""
+    cursor: psycopg.Cursor[tuple[Any, ...]] | None = conn.info.get(_CURSOR)
+    if cursor is None:
+        cursor = conn.info[_CURSOR] = driver_of(conn).cursor()
+    return cursor
+
+
+@contextmanager
+def invalidating(conn: Connection) -> Iterator[None]:
+    """Within the block, do as ``invalidate_lost`` says when the driver fails."""
+    try:
+        yield
+    except psycopg.Error:
+        invalidate_lost(conn)
+        raise
+
+
+def invalidate_lost(conn: Connection) -> None:
+    """Tell SQLAlchemy of a lost connection: else its pool would try to roll back, and log that it could not."""
+    driver = conn.connection.driver_connection
+    if isinstance(driver, psycopg.Connection) and driver.closed:
+        conn.invalidate()
+
+
+@cache
+def compiled(statement: Executable) -> tuple[bytes, dict[str, Any]]:
+    """The text of a statement as psycopg takes it, and the constants in it."""
+    made = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
+    return str(made).encode(), made.params
