@@ -39,37 +39,46 @@ def _one(found: Select[Any], of: FromClause) -> ColumnElement[Any]:
     return found.limit(literal_column("1")).correlate(of).scalar_subquery()
 
 
-def _highest(*where: ColumnElement[bool]) -> Select[Any]:
-    return select(current.c.priority).where(CLAIMABLE, *where).order_by(current.c.priority.desc())
+def _waiting(lanes: FromClause, column: ColumnElement[Any]) -> Select[Any]:
+    """Of the jobs of each type and priority in a table, those first that are due first."""
+    same = and_(current.c.type_name == lanes.c.type_name, current.c.priority == lanes.c.priority)
+    return select(column).where(same, CLAIMABLE).order_by(current.c.scheduled_at, current.c.chain_id)
+
+
+def _highest(types: FromClause, *where: ColumnElement[bool]) -> ColumnElement[Any]:
+    """The highest priority that waits, for each type in a table."""
+    waiting = select(current.c.priority).where(CLAIMABLE, current.c.type_name == types.c.type_name, *where)
+    return _one(waiting.order_by(current.c.priority.desc()), types)
+
+
+def next_lower(lanes: FromClause) -> ColumnElement[Any]:
+    """The next lower priority that waits, for each type and priority in a table."""
+    return _highest(lanes, current.c.priority < lanes.c.priority)
+
+
+def first_of(lanes: FromClause, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Of the job that is due first, for each type and priority in a table."""
+    return _one(_waiting(lanes, column), lanes)
+
+
+def second_of(lanes: FromClause, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The same of the one after it."""
+    return _one(_waiting(lanes, column).offset(literal_column("1")), lanes)
 
 
 _lane_base = (
-    select(TYPES.c.type_name, _one(_highest(current.c.type_name == TYPES.c.type_name), TYPES).label("priority"))
-    .where(not_paused(TYPES))
-    .cte("lane", recursive=True)
+    select(TYPES.c.type_name, _highest(TYPES).label("priority")).where(not_paused(TYPES)).cte("lane", recursive=True)
 )
 
 LANES = _lane_base.union_all(
-    select(
-        _lane_base.c.type_name,
-        _one(
-            _highest(current.c.type_name == _lane_base.c.type_name, current.c.priority < _lane_base.c.priority),
-            _lane_base,
-        ),
-    ).where(_lane_base.c.priority.is_not(None))
+    select(_lane_base.c.type_name, next_lower(_lane_base)).where(_lane_base.c.priority.is_not(None))
 )
 """The priorities that wait, per type that is not paused: one index probe each, so that the backlog costs nothing."""
 
-FIRST_DUE = _one(
-    select(current.c.scheduled_at)
-    .where(current.c.type_name == LANES.c.type_name, current.c.priority == LANES.c.priority, CLAIMABLE)
-    .order_by(current.c.scheduled_at),
-    LANES,
-)
 _first_expiry = select(func.min(current.c.leased_until)).where(current.c.status == RUNNING).scalar_subquery()
 
 NEXT_DUE = select(
-    select(seconds_until(func.min(FIRST_DUE))).select_from(LANES).scalar_subquery(),
+    select(seconds_until(func.min(first_of(LANES, current.c.scheduled_at)))).select_from(LANES).scalar_subquery(),
     seconds_until(_first_expiry),
 )
 

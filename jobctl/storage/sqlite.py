@@ -31,7 +31,7 @@ from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutErro
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
-from jobctl.storage.parameters import JsonRow, type_rows
+from jobctl.storage.parameters import JsonRow
 from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
 from jobctl.storage.spelling import epoch
 from jobctl.storage.sqlite_pool import ThreadPool
@@ -264,24 +264,16 @@ class SqliteStore(Store):
         lease: str,
         front: Front | None = None,
     ) -> list[JobRow]:
-        """Differs because SQLite has no LATERAL and its RETURNING knows one table; questions are cheap in process.
+        """Differs because SQLite has no LATERAL, and its RETURNING knows one table.
 
         Nothing that is claimed stays in its indexes: there is no need for a front.
         """
-        from jobctl.storage import sqlite_claims as own
         from jobctl.storage.claiming import claim_chains
+        from jobctl.storage.sqlite_claims import candidates
 
-        found: list[tuple[int, Any, str, str]] = []
-        lanes = sorted(
-            (-priority, due, type_name)
-            for type_name, priority, due in self.run(conn, own.LANES, {"types": type_rows(types)})
-        )
-        for falling, _, type_name in lanes[:limit]:  # the others' first jobs go after the first ones of these
-            parameters = {"type_name": type_name, "priority": -falling, "most": limit}
-            found += [(falling, due, id_, type_name) for due, id_ in self.run(conn, own.CANDIDATES, parameters)]
-        if not found:
+        seconds = {chain_id: types[name] for _, _, chain_id, name in candidates(self, conn, types, limit)}
+        if not seconds:
             return []
-        seconds = {id_: types[type_name] for _, _, id_, type_name in sorted(found)[:limit]}
         return claim_chains(self, conn, seconds, worker=worker, lease=lease)
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:

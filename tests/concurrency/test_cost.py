@@ -320,15 +320,17 @@ def test_sqlite_scans_nothing(sqlite_backlog, call):
     found = statements_of(sqlite_backlog, lambda: call(sqlite_backlog))
     assert found
     for each in found:
-        for line in sqlite_plan(sqlite_backlog, each):
+        plan = sqlite_plan(sqlite_backlog, each)
+        for line in plan:
             words = line.split()
             if "INDEX jobctl_current_paused" in line:  # which has what is paused, and nothing else
                 continue
             if words[0] == "SCAN" and words[1] in TABLES:
                 assert by_time, (line, each.text)
                 assert "INDEX jobctl_job_created" in line, (line, each.text)
-            if "ORDER BY" in each.text and "LIMIT" in each.text and not sorts:
-                assert "TEMP B-TREE" not in line, (line, each.text)
+        if "ORDER BY" in each.text and "LIMIT" in each.text and not sorts:
+            lanes = "SCAN lane" in plan  # a claim sorts its types, of each of which there is one row
+            assert sum("TEMP B-TREE" in line for line in plan) <= lanes, (plan, each.text)
 
 
 def test_sqlite_prunes_by_index(sqlite_backlog):

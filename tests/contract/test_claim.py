@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from support import eventually
 from working import claim
 
-from jobctl import Status
+from jobctl import ListFilter, NewChain, Status
 from jobctl.ids import new_id
 from jobctl.model import Schedule
 from jobctl.storage.records import NewJob
@@ -86,6 +87,28 @@ def test_limit(client, store):
         client.start("a" if priority % 2 else "b", priority=priority)
     assert [row.priority for row in claim(store, "a", "b", limit=4)] == [5, 4, 3, 2]
     assert [row.priority for row in claim(store, "a", "b", limit=4)] == [1, 0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_order_of_a_mixed_backlog(client, store, seed):
+    """Whatever waits of whatever types and priorities, each claim takes the first that are due of those asked for."""
+    chance = random.Random(seed)  # noqa: S311 - a backlog, not a secret
+    names = [f"t{number}" for number in range(chance.choice([1, 3, 12]))]
+    priorities = chance.choice([(0,), (0, 5), (-1000, -1, 0, 3, 1000)])
+    for _ in range(8):
+        client.start_many(
+            NewChain(chance.choice(names), after=chance.choice([None, None, "1h"]), priority=chance.choice(priorities))
+            for _ in range(chance.randrange(12))
+        )
+    client.pause(types=["t1"])
+    asked = chance.sample(names, chance.randint(1, len(names)))
+    jobs = [job for job in client.list_jobs(ListFilter(limit=1000)).items if job.status is Status.READY]
+    ready = [job for job in jobs if job.type_name in asked and job.type_name != "t1"]
+    expected = [job.id for job in sorted(ready, key=lambda job: (-job.priority, job.scheduled_at, job.id))]
+    found = []
+    while rows := claim(store, *asked, limit=chance.randint(1, 9)):
+        found += [row.id for row in rows]
+    assert found == expected
 
 
 def test_types(client, store):
