@@ -73,9 +73,15 @@ def successor_of(before: JobRow, asked: Continuation, input: str) -> NewJob:  # 
     )
 
 
-def is_unrelated(job: NewJob) -> bool:
-    """Whether to start it asks nothing of what there is: it waits for no chain, and none can stand for it."""
-    return not job.blocked_by and job.key is None
+def is_unrelated(chain: NewChain) -> bool:
+    """Whether it waits for no chain, and no other can stand for it."""
+    return not chain.blocked_by and chain.key is None
+
+
+def start_unrelated(store: Store, conn: Connection, jobs: Iterable[NewJob]) -> list[Chain]:
+    """Start unrelated chains, with new ids, by these jobs: made while others are sent, if that keeps nobody waiting."""
+    with closing(store.starting(conn, jobs if store.many_writers else list(jobs))) as rows:
+        return [chain_of(row) for row in rows]
 
 
 def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Sequence[NewJob]) -> list[Chain]:
@@ -91,8 +97,7 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
     for job in jobs:
         check_blockers(conn, processors, job, together=jobs)
     if all(job.key is None for job in jobs):
-        with closing(store.starting(conn, jobs)) as rows:
-            return [chain_of(row) for row in rows]
+        return [chain_of(row) for row in store.start(conn, jobs)]
     from jobctl.storage import keys, reading
 
     same = keys.same(store, conn, jobs)

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from jobctl.asking import Key, NewChain, Slot
-from jobctl.client.connected import Connected, savepoint
+from jobctl.client.connected import Connected
 from jobctl.model import Chain
 from jobctl.processors import AnyProcessor
-from jobctl.starting import first_job, is_unrelated, start_jobs
+from jobctl.starting import first_job, is_unrelated, start_jobs, start_unrelated
 from jobctl.storage.decoding import chain_of
 
 
@@ -69,12 +69,18 @@ class StartingCalls(Connected):
             DuplicateIdError: An id is taken, or given twice.
             DuplicateKeyError: A key is taken, and its chain was not wanted instead.
         """
-        jobs = [first_job(self.processors, each) for each in chains]
-        store = self._ready()
-        if conn is None and len(jobs) == 1 and is_unrelated(jobs[0]):
-            return [chain_of(store.start_alone(jobs[0]))]
-        with store.on(conn) as on, savepoint(on, needed=conn is not None):
-            return start_jobs(store, on, self.processors, jobs)
+        chains = list(chains)
+        jobs = (first_job(self.processors, each) for each in chains)
+        unrelated = all(map(is_unrelated, chains))
+        if unrelated and conn is None and len(chains) == 1:
+            job = next(jobs)
+            return [chain_of(self._ready().start_alone(job))]
+        if unrelated and all(each.id is None for each in chains):
+            with self._writing(conn) as (store, on):
+                return start_unrelated(store, on, jobs)
+        made = list(jobs)
+        with self._writing(conn) as (store, on):
+            return start_jobs(store, on, self.processors, made)
 
     def check(self, chain: NewChain) -> None:
         """Refuse what start would refuse without asking the database.

@@ -191,16 +191,9 @@ class PostgresStore(Store):
         The next ones are asked for while the server may still be busy with those before. Until it ends, or is closed,
         the connection must not be used for anything else.
         """
-        left = iter(statements)
-        first, second = next(left, None), next(left, None)
-        if first is None:
-            return
-        if second is None:
-            yield self.run(conn, *first)
-            return
         with invalidating(conn), driver_of(conn).pipeline():
             sent: deque[psycopg.Cursor[tuple[Any, ...]]] = deque()
-            for statement, parameters in chain((first, second), left):
+            for statement, parameters in statements:
                 text, constants = compiled(statement)
                 sent.append(driver_of(conn).execute(text, {**constants, **parameters}))
                 if len(sent) > IN_FLIGHT:
@@ -263,9 +256,15 @@ class PostgresStore(Store):
         self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
     ) -> Generator[dict[str, tuple[datetime, datetime]]]:
         """Differs because PostgreSQL inserts into two tables, and tells of it, in one round trip."""
-        with closing(self.run_each(conn, map(_insertion, parts))) as inserted:
-            for found in inserted:
-                yield {row[0]: (instant_of(row[1]), instant_of(row[2])) for row in found}
+        left = iter(parts)
+        first = next(left, None)
+        if first is None:
+            return
+        if len(first) < self.start_at_once:  # there are no others
+            yield _instants(self.run(conn, *_insertion(first)))
+            return
+        with closing(self.run_each(conn, map(_insertion, chain((first,), left)))) as inserted:
+            yield from map(_instants, inserted)
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         names = [{"name": f"{type_name} {key}"} for type_name, key in keys]
@@ -331,6 +330,11 @@ def _insertion(part: Sequence[JsonRow]) -> tuple[Executable, dict[str, str | Non
     if len(part) == 1:
         return own.INSERT_CHAIN, first_parameters(part[0])
     return own.INSERT_CHAINS, {"jobs": json.dumps(part)}
+
+
+def _instants(found: Sequence[tuple[Any, ...]]) -> dict[str, tuple[datetime, datetime]]:
+    """Of chains that were started, by their ids: when they were made, and when they are due."""
+    return {row[0]: (instant_of(row[1]), instant_of(row[2])) for row in found}
 
 
 def _is_plain_end(settlement: Settlement) -> bool:

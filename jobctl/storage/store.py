@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 from sqlalchemy import Connection, Insert
@@ -156,35 +158,51 @@ class Store(Database):
             DuplicateIdError: An id is taken.
             UsageError: A chain would wait for itself.
         """
-        return list(self.starting(conn, jobs))
+        blockers = blockers_of(jobs)
+        statuses = self._statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
+        refuse_twice(jobs)
+        started = list(self._inserting(conn, zip(jobs, statuses, strict=True)))
+        self._insert_blockers(conn, jobs)
+        return started
+
+    def starting(self, conn: Connection, jobs: Iterable[NewJob]) -> Generator[ChainRow]:
+        """Insert the first jobs of chains that wait for nothing, as they come.
+
+        The database may be busy with some while the next ones are made, and while the caller works with those before.
+        Whoever does not read to the end must close it, and roll back. Until then the connection must not be used for
+        anything else.
+
+        Raises:
+            DuplicateIdError: An id is taken.
+        """
+        return self._inserting(conn, ((job, "pending") for job in jobs))
 
     def start_alone(self, job: NewJob) -> ChainRow:
-        """The same in a transaction of its own, with one job that waits for nothing and has no key.
+        """Do that in a transaction of its own, with one job.
 
         Raises:
             DuplicateIdError: Its id is taken.
         """
         with self.transaction() as conn:
-            (row,) = self.start(conn, [job])
+            (row,) = self.starting(conn, [job])
             return row
 
-    def starting(self, conn: Connection, jobs: Sequence[NewJob]) -> Generator[ChainRow]:
-        """What ``start`` does, some at a time: the database may begin with the next while the caller works with these.
+    def _inserting(self, conn: Connection, jobs: Iterable[tuple[NewJob, str]]) -> Generator[ChainRow]:
+        """Insert first jobs, each with its status."""
+        sent: deque[list[tuple[NewJob, str]]] = deque()
 
-        Whoever does not read to the end must close it, and roll back. Until then the connection must not be used for
-        anything else.
-        """
-        blockers = blockers_of(jobs)
-        statuses = self._statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
-        refuse_twice(jobs)
-        parts = [slice(begin, begin + self.start_at_once) for begin in range(0, len(jobs), self.start_at_once)]
-        rows = (list(map(first_job_row, jobs[part], statuses[part])) for part in parts)
-        with closing(self.insert_chains(conn, rows)) as inserted:
-            for part, made in zip(parts, inserted, strict=True):
-                refuse_taken(jobs[part], made.keys())
-                for job, status in zip(jobs[part], statuses[part], strict=True):
+        def parts() -> Iterator[list[JsonRow]]:
+            left = iter(jobs)
+            while part := list(islice(left, self.start_at_once)):
+                sent.append(part)
+                yield [first_job_row(job, status) for job, status in part]
+
+        with closing(self.insert_chains(conn, parts())) as inserted:
+            for made in inserted:
+                part = sent.popleft()
+                refuse_taken([job for job, _ in part], made.keys())
+                for job, status in part:
                     yield started_row(job, status, *made[job.id])
-        self._insert_blockers(conn, jobs)
 
     def _statuses(self, conn: Connection, jobs: Sequence[NewJob], open_chains: Mapping[str, Locked]) -> list[str]:
         """Whether jobs are blocked or pending; their blockers are locked as far as they are open."""

@@ -59,13 +59,15 @@ def client(sqlite_url, open_client):
 @pytest.fixture
 def first(sqlite_url):
     """The store whose transaction is held."""
-    return open_store(sqlite_url)
+    with closing(open_store(sqlite_url)) as store:
+        yield store
 
 
 @pytest.fixture
 def second(sqlite_url):
     """The store of somebody else, who runs into it."""
-    return open_store(sqlite_url)
+    with closing(open_store(sqlite_url)) as store:
+        yield store
 
 
 def run_into(store, call):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 
 import psycopg
@@ -383,16 +384,40 @@ def test_batches_of_any_size(client, count):
     assert [client.get(each.id) for each in started[-3:]] == started[-3:]
 
 
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("count", [1, 2, 249, 250, 251, 500, 751])
+def test_unrelated_batches_of_any_size(client, count, own):
+    """So it is of chains that wait for nothing and have no ids of the caller's, in a transaction of the caller's too."""
+    asked = [NewChain("a", {"n": n}, priority=n % 3, after="1h" if n % 2 else None) for n in range(count)]
+    with client.store.transaction() if own else nullcontext() as conn:
+        started = client.start_many(asked, conn=conn)
+    assert [(each.input, each.priority) for each in started] == [({"n": n}, n % 3) for n in range(count)]
+    assert [each.id for each in started] == sorted({each.id for each in started})
+    assert {client.get(each.id) == each for each in (started[0], started[count // 2], started[-1])} == {True}
+    assert len(client.list_chains(ListFilter(limit=1000)).items) == count
+
+
+TAKEN = new_id()
+
+
+@pytest.mark.parametrize(
+    ("bad", "error", "about"),
+    [
+        (NewChain("b", id=TAKEN), DuplicateIdError, TAKEN),
+        (NewChain("b", object()), InvalidDataError, "the input of 'b' is not JSON"),
+    ],
+    ids=["taken", "no-json"],
+)
 @pytest.mark.parametrize("place", [0, 300, 999])
-def test_batch_that_is_refused_midway(client, place):
-    """An id that is taken refuses all that was sent before and after it, and the connection is as good as before."""
-    taken = client.start("a")
+def test_batch_that_is_refused_midway(client, place, bad, error, about):
+    """A chain that cannot be started refuses all that was sent before and after it; the connection is as good as ever."""
+    taken = client.start("a", id=TAKEN)
     chains = [NewChain("b", number) for number in range(1000)]
-    chains[place] = NewChain("b", id=taken.id)
-    with pytest.raises(DuplicateIdError, match=taken.id):
+    chains[place] = bad
+    with pytest.raises(error, match=about):
         client.start_many(chains)
     with client.store.transaction() as conn:
-        with pytest.raises(DuplicateIdError, match=taken.id):
+        with pytest.raises(error, match=about):
             client.start_many(chains, conn=conn)
         kept = client.start("c", conn=conn)
     assert {each.id for each in client.list_chains().items} == {taken.id, kept.id}
