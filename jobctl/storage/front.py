@@ -16,6 +16,9 @@ lie before those that were claimed last; and there may be other priorities and t
 LOOK_SHARE = 0.05
 """How much of the time that may take at the most: with an old snapshot open it walks over all that was claimed."""
 
+DEAR_SECONDS = 0.02
+"""A look from the beginning that takes longer is made to claim, and not to learn what is due next."""
+
 
 class Front:
     """The last job that one worker claimed of each type and priority: when it was due, and its chain.
@@ -27,6 +30,12 @@ class Front:
     def __init__(self) -> None:
         self._claimed: dict[tuple[str, int], tuple[datetime, str]] = {}
         self._look_at = 0.0
+        self._dear = False
+
+    @property
+    def rest(self) -> float:
+        """In how many seconds to look from the beginning again, if that has taken long; 0: at any time."""
+        return max(0.0, self._look_at - time.monotonic()) if self._dear else 0.0
 
     def lanes(self, types: Collection[str]) -> list[JsonRow]:
         """The rows of a claim that goes on; none: it shall begin at the first job that waits."""
@@ -42,6 +51,7 @@ class Front:
         """A claim began at the first job that waits, and took so long."""
         self._claimed.clear()
         self._look_at = time.monotonic() + max(LOOK_SECONDS, seconds / LOOK_SHARE)
+        self._dear = seconds > DEAR_SECONDS
 
     def passed(self, rows: Iterable[JobRow], *, all_: bool) -> None:
         """These jobs were claimed; if they are all that there were, the next claim need not go on, but look anew."""

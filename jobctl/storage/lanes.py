@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, literal_column, select
+from sqlalchemy import Connection, bindparam, func, select
 
-from jobctl.storage.leasing import CLAIMABLE, LANES
+from jobctl.storage.leasing import CLAIMABLE, LANES, first_of
 from jobctl.storage.parameters import type_rows
 from jobctl.storage.spelling import as_text, later, now
 from jobctl.storage.statements import RUNNING
 from jobctl.storage.tables import current
-
-_one: Any = literal_column("1")
 
 
 class Front(NamedTuple):
@@ -50,21 +48,10 @@ _all = _names.union_all(select(_next).where(_names.c.type_name.is_not(None)))
 WAITING_TYPES = select(_all.c.type_name).where(_all.c.type_name.is_not(None))
 """The types of which jobs are ready or scheduled."""
 
-_ready = and_(
-    current.c.type_name == LANES.c.type_name,
-    current.c.priority == LANES.c.priority,
-    CLAIMABLE,
-    current.c.scheduled_at <= now(),
-)
+_ready = current.c.scheduled_at <= now()
+_chain, _since = (first_of(LANES, column, _ready) for column in (current.c.chain_id, current.c.scheduled_at))
 
-
-def _first(column: ColumnElement[Any]) -> Any:
-    """That of the job that has been ready longest: a probe for each, as a join would be planned as a scan."""
-    found = select(column).where(_ready).order_by(current.c.scheduled_at, current.c.chain_id).limit(_one)
-    return found.correlate(LANES).scalar_subquery()
-
-
-FRONTS = select(LANES.c.type_name, as_text(_first(current.c.chain_id)), _first(current.c.scheduled_at))
+FRONTS = select(LANES.c.type_name, as_text(_chain), _since)
 """Of each type and priority that is not paused, the job that has been ready longest."""
 
 LAPSED = (

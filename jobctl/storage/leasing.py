@@ -39,10 +39,10 @@ def _one(found: Select[Any], of: FromClause) -> ColumnElement[Any]:
     return found.limit(literal_column("1")).correlate(of).scalar_subquery()
 
 
-def _waiting(lanes: FromClause, column: ColumnElement[Any]) -> Select[Any]:
+def _waiting(lanes: FromClause, column: ColumnElement[Any], *where: ColumnElement[bool]) -> Select[Any]:
     """Of the jobs of each type and priority in a table, those first that are due first."""
     same = and_(current.c.type_name == lanes.c.type_name, current.c.priority == lanes.c.priority)
-    return select(column).where(same, CLAIMABLE).order_by(current.c.scheduled_at, current.c.chain_id)
+    return select(column).where(same, CLAIMABLE, *where).order_by(current.c.scheduled_at, current.c.chain_id)
 
 
 def _highest(types: FromClause, *where: ColumnElement[bool]) -> ColumnElement[Any]:
@@ -56,9 +56,9 @@ def next_lower(lanes: FromClause) -> ColumnElement[Any]:
     return _highest(lanes, current.c.priority < lanes.c.priority)
 
 
-def first_of(lanes: FromClause, column: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Of the job that is due first, for each type and priority in a table."""
-    return _one(_waiting(lanes, column), lanes)
+def first_of(lanes: FromClause, column: ColumnElement[Any], *where: ColumnElement[bool]) -> ColumnElement[Any]:
+    """Of the job that is due first, for each type and priority in a table: a probe, as a join may be made a scan."""
+    return _one(_waiting(lanes, column, *where), lanes)
 
 
 def second_of(lanes: FromClause, column: ColumnElement[Any]) -> ColumnElement[Any]:

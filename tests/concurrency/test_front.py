@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import psycopg
+import pytest
 from plans import recorded, touched
 from working import completed, held
 
-from jobctl import Client, NewChain
+from jobctl import Client, Job, NewChain, Worker, WorkerOptions, processor
 from jobctl.ids import new_id
+from jobctl.registry import Registry
 from jobctl.storage import front as module
 from jobctl.storage.front import Front
 
@@ -57,6 +59,27 @@ def test_what_lies_before_comes_soon(client, store, monkeypatch):
     client.start_many([NewChain("a") for _ in range(50)])
     later = client.start("a", priority=8)
     assert later.id in {row.id for row in claim_on(store, front, 2)}
+
+
+@pytest.mark.parametrize("dear", [False, True])
+def test_looks_that_take_long(postgres_url, monkeypatch, dear):
+    """Where a look from the beginning takes long a worker does not ask what is due next, and takes it with its next look."""
+    monkeypatch.setattr(module, "DEAR_SECONDS", -1.0 if dear else 1e9)
+    done = []
+
+    @processor("a")
+    def note(job: Job):
+        done.append(job.input)
+
+    with Client(postgres_url) as client:
+        client.start_many([NewChain("a", "now") for _ in range(20)])
+        client.start("a", "soon", after="400ms")
+        with recorded(client.store) as found:
+            Worker(client.store, Registry([note]), WorkerOptions(max_jobs=21, poll=60.0)).run()
+    asked = [each.parameters["types"] for each in found if "min(" in each.text and "leased_until" in each.text]
+    assert done == ["now"] * 20 + ["soon"]
+    assert asked
+    assert dear is (set(asked) == {"[]"})
 
 
 def test_an_old_snapshot(postgres_url, monkeypatch):
