@@ -256,7 +256,7 @@ class Worker:
                 later = bool(rows) and not (batch or reaping)  # handlers shall not wait for the answer
                 full = 0 < wanted == len(rows)  # when the next job is due does not matter then
                 began = time.monotonic()
-                due = self._next_due(conn, full=full) if asking and not later else None
+                due = self._next_due(conn, full=full, reaping=reaping) if asking and not later else None
                 looked += time.monotonic() - began
         except TryAgainError as error:
             self._work_told = True
@@ -287,18 +287,18 @@ class Worker:
     def _ask_due(self) -> None:
         try:
             with self._store.work(read_only=True) as conn:
-                due = self._next_due(conn, full=False)
+                due = self._next_due(conn, full=False, reaping=False)
         except TryAgainError as error:
             self._work_told = True
             self._database_failed(error)
         else:
             self._plan(due, full=False)
 
-    def _next_due(self, conn: Connection, *, full: bool) -> Due:
-        """When to look next; where it takes long to find the next job, as beside an old snapshot, a look will do."""
-        rest = 0.0 if full else self._front.rest
-        due = self._store.next_due(conn, {} if full or rest else self._types)
-        return due._replace(job=rest) if rest else due
+    def _next_due(self, conn: Connection, *, full: bool, reaping: bool) -> Due:
+        """When to look next; where that takes long to find, as beside an old snapshot, the next looks will tell."""
+        if rest := self._front.rest:
+            return Due(rest, None if reaping else self._reap_at - time.monotonic())
+        return self._store.next_due(conn, {} if full else self._types)
 
     def _claim(self, conn: Connection, wanted: int) -> list[JobRow]:
         if self._own_claim is not None:
