@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -60,15 +60,5 @@ class Connected:
         In a caller's transaction, what was written is undone when the call fails, and nothing else.
         """
         store = self._ready()
-        with store.on(conn) as on, savepoint(on, needed=conn is not None):
+        with store.on(conn) as on, nullcontext() if conn is None else on.begin_nested():
             yield store, on
-
-
-@contextmanager
-def savepoint(conn: Connection, *, needed: bool) -> Iterator[None]:
-    """In a caller's transaction, undo what this call wrote when it fails, and nothing else."""
-    if not needed:
-        yield
-        return
-    with conn.begin_nested():
-        yield

@@ -92,8 +92,11 @@ COMPLETE_HELD = """
 # made while nothing waited would scan a table then, or all of an index, however much it has in it by now. Left to
 # itself the server plans each claim anew, as it takes the number that is wanted for a tenth of all: that takes twice as
 # long as to run it. By the same guess the plan counts as so dear that it would be compiled, for tenths of a second.
-FOR_WORK = {"enable_seqscan": "off", "enable_bitmapscan": "off", "plan_cache_mode": "force_generic_plan", "jit": "off"}
-FORGETTABLE = {**FOR_WORK, "synchronous_commit": "off"}
+FOR_WORK = (
+    "; SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off"
+    "; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL jit TO off"
+)
+FORGETTABLE = FOR_WORK + "; SET LOCAL synchronous_commit TO off"
 
 # SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNAVAILABLE = ("08", "53", "57P", "58")
@@ -162,9 +165,8 @@ class PostgresStore(Store):
                 wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
 
     def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
-        settings = FORGETTABLE if forgettable else FOR_WORK
         begin = "BEGIN READ ONLY" if read_only else "BEGIN"
-        run_text(conn, "; ".join([begin, *(f"SET LOCAL {name} TO {value}" for name, value in settings.items())]))
+        run_text(conn, begin + (FORGETTABLE if forgettable else FOR_WORK))
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))
@@ -247,10 +249,9 @@ class PostgresStore(Store):
         That, and what there is nothing to look at here, was a tenth of the time of single starts.
         """
         with self.single() as conn:
-            found = self.run(conn, own.INSERT_CHAIN, first_parameters(first_job_row(job, "pending")))
-        refuse_taken([job], [row[0] for row in found])
-        ((_, created_at, scheduled_at, _),) = found
-        return started_row(job, "pending", instant_of(created_at), instant_of(scheduled_at))
+            made = _instants(self.run(conn, *_insertion([first_job_row(job, "pending")])))
+        refuse_taken([job], made.keys())
+        return started_row(job, "pending", *made[job.id])
 
     def insert_chains(
         self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
