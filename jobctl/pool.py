@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from jobctl.attempt import Attempt
@@ -72,7 +72,7 @@ class Pool:
         """How many attempts there were, without those that were given back."""
         self.tell_at = math.inf
         """When to tell of what runs for long, by time.monotonic()."""
-        self.pace = Pace()
+        self.pace = Pace(concurrency)
         self._store = store
         self._registry = registry
         self._handling = handling
@@ -125,12 +125,11 @@ class Pool:
         self.tell_at = min(self.tell_at, time.monotonic() + QUIET_SECONDS)
         self._submit(attempts)
 
-    def ended(self, finished: Finished) -> bool:
-        """Take note of an end; whether it is one of an attempt that is still held."""
-        if self.running.pop(id(finished.attempt), None) is None:
-            return False
-        self.pace.count()
-        return True
+    def ended(self, finished: Iterable[Finished]) -> list[Finished]:
+        """Take note of ends; returns those of attempts that are still held."""
+        held = [each for each in finished if self.running.pop(id(each.attempt), None) is not None]
+        self.pace.count(len(held))
+        return held
 
     def tell_of_long_ones(self) -> None:
         """Tell of handlers that take long: of the many that are quick, one line for each says all."""

@@ -1,15 +1,15 @@
 """Settling attempts that ended, many in one transaction; large batches beside the worker's loop.
 
 While a worker's loop settles, it claims nothing, and handlers run dry. So a large batch is settled on a thread and a
-connection of its own, and the loop claims meanwhile: with chains of three jobs, a third more are done in a second. One
-batch at a time: while it commits, the next one gathers.
+connection of its own, and what there is to tell of it is told there, while the loop claims: with chains of three jobs,
+a third more are done in a second. One batch at a time: while it commits, the next one gathers.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -56,6 +56,10 @@ class Unsettled(NamedTuple):
     batch: Sequence[Finished]
 
 
+Report = Settling | Unsettled | BaseException
+"""What becomes of a batch beside the loop; an error is that of whoever was told of it, for the loop to end with."""
+
+
 def settle(store: Store, conn: Connection, batch: Sequence[Finished]) -> Settling:
     """Write the outcomes of attempts, and tell of those that have written theirs themselves."""
     unsettled = [each for each in batch if each.unsettled]
@@ -74,12 +78,22 @@ class Settler:
         store: Store,
         registry: Registry,
         handling: Handling,
-        report: Callable[[Settling | Unsettled], None],
+        close: Callable[[Settling], None],
+        report: Callable[[Report], None],
     ) -> None:
-        """Make a settler; its thread begins with the first large batch."""
+        """Make a settler; its thread begins with the first large batch.
+
+        Args:
+            store: The database.
+            registry: The processors.
+            handling: Says what a failed attempt means.
+            close: Called with what was written, on the thread that it was written on.
+            report: Called then, for the loop to hear of it.
+        """
         self._store = store
         self._registry = registry
         self._handling = handling
+        self._close = close
         self._report = report
         self._ended: list[Finished] = []
         self._at = math.inf
@@ -103,9 +117,9 @@ class Settler:
         """When the loop is to settle what there is, by time.monotonic()."""
         return math.inf if self._beside else self._at
 
-    def add(self, finished: Finished, at: float) -> None:
+    def add(self, finished: Iterable[Finished], at: float) -> None:
         """Take what ended, to be settled by then."""
-        self._ended.append(finished)
+        self._ended += finished
         self._at = min(self._at, at)
 
     def close(self) -> None:
@@ -128,9 +142,11 @@ class Settler:
         self._batches.put(batch)
         self._keep(self._ended[MOST:])
 
-    def heard(self, report: Settling | Unsettled) -> Settling | None:
-        """Take note of what became of a batch; returns what was settled."""
+    def heard(self, report: Report) -> Settling | None:
+        """Take note of what became of a batch; returns what was settled, which is closed already."""
         self._beside = 0
+        if isinstance(report, BaseException):
+            raise report
         if isinstance(report, Settling):
             return report
         self._keep([*report.batch, *self._ended])
@@ -145,7 +161,14 @@ class Settler:
             except Exception:  # noqa: BLE001 - the loop tries again by itself, and deals with what it then meets
                 self._report(Unsettled(batch))
             else:
-                self._report(settling)
+                self._report(self._closed(settling))
+
+    def _closed(self, settling: Settling) -> Report:
+        try:
+            self._close(settling)
+        except BaseException as error:  # noqa: BLE001 - the loop ends with it, as if it had told of it itself
+            return error
+        return settling
 
     # --- in the loop ---------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
@@ -31,7 +32,7 @@ from jobctl.pool import Pool
 from jobctl.presence import Presence, Slots
 from jobctl.registry import Registry
 from jobctl.runners import Finished
-from jobctl.settler import Settler, Settling, Unsettled, settle
+from jobctl.settler import Report, Settler, Settling, settle
 from jobctl.storage import reading
 from jobctl.storage.front import LOOK_SHARE, Front
 from jobctl.storage.migrate import check_schema
@@ -98,12 +99,12 @@ class Worker:
         self._handling = Handling(registry, options.backoff, options.max_attempts)
         self._keeper = LeaseKeeper(store, self._types)
         self._tally = Tally(store, self.id)
-        self._inbox: SimpleQueue[Finished | Settling | Unsettled | None] = SimpleQueue()  # None: look around
+        self._inbox: SimpleQueue[Finished | Report | None] = SimpleQueue()  # None: look around
         self._turned = threading.Event()  # the loop has gone around
         self._stops = 0
         self._work_told = False
 
-        self._settler = Settler(store, registry, self._handling, self._inbox.put)
+        self._settler = Settler(store, registry, self._handling, self._close, self._inbox.put)
         self._nothing_ready = False  # said by the last claim
         self._look_at = 0.0  # when to claim again, by time.monotonic()
         self._reap_at = 0.0
@@ -201,23 +202,23 @@ class Worker:
 
     def _receive(self, seconds: float) -> None:
         """Take all that is in the inbox, waiting for the first of it."""
-        try:
+        finished: list[Finished] = []
+        with suppress(Empty):
             message = self._inbox.get(timeout=seconds) if seconds > 0 else self._inbox.get_nowait()
             while True:
                 if isinstance(message, Finished):
-                    self._take(message)
+                    finished.append(message)
                 elif message is not None:
                     self._settled_beside(message)
                 message = self._inbox.get_nowait()
-        except Empty:
-            return
+        if held := self._pool.ended(finished):
+            self._take(held)
 
-    def _take(self, finished: Finished) -> None:
-        if self._pool.ended(finished):
-            own = finished.ended.settled is not None
-            self._settler.add(finished, self._round_at + TELL_SECONDS if own else 0.0)
-            self._nothing_ready = False  # the handler may have made something ready
-            self._work_told |= own  # and so may its own transaction
+    def _take(self, finished: Sequence[Finished]) -> None:
+        own = [each.ended.settled is not None for each in finished]
+        self._settler.add(finished, self._round_at + TELL_SECONDS if all(own) else 0.0)
+        self._nothing_ready = False  # the handlers may have made something ready
+        self._work_told |= any(own)  # and so may their own transactions
 
     def _wanted(self) -> int:
         """How many jobs to claim."""
@@ -319,7 +320,7 @@ class Worker:
             self._look_at = now + min(poll if due.job is None else max(due.job, AGAIN_SECONDS), poll)
 
     def _close(self, settling: Settling) -> None:
-        """Forget attempts whose ends are written, and tell of them."""
+        """Forget attempts whose ends are written, and tell of them; on the loop's thread or on the settler's."""
         batch, won = settling.batch, settling.settled.won
         for each in batch if settling.lost else ():
             if reason := settling.lost.get(each.attempt.held.id):
@@ -334,14 +335,11 @@ class Worker:
         for lapsed in reaped:
             self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
 
-    def _settled_beside(self, report: Settling | Unsettled) -> None:
+    def _settled_beside(self, report: Report) -> None:
         settling = self._settler.heard(report)
-        if settling is None:
-            return
-        if settling.settled.work & self._types.keys():
+        if settling is not None and settling.settled.work & self._types.keys():
             self._nothing_ready = False
             self._work_told = True
-        self._close(settling)
 
     # --- stopping ------------------------------------------------------------------------------------------------
 

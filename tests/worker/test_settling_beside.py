@@ -10,9 +10,10 @@ import pytest
 from support import eventually
 from worker.workshop import Working, Workshop, make
 
-from jobctl import Job, Status, continue_with, settler
-from jobctl.events import Told
+from jobctl import Job, Status, Worker, WorkerOptions, continue_with, settler
+from jobctl.events import Event, Told
 from jobctl.ids import new_id
+from jobctl.registry import Registry
 
 NUMBER = 40
 
@@ -127,3 +128,19 @@ def test_chains_go_on(shop: Workshop):
         make("plain", "third"),
     )
     assert [shop.client.get(each).output for each in chains] == list(range(NUMBER))
+
+
+def test_who_is_told_fails(postgres_shop: Workshop):
+    """An error of who is told of a batch ends the worker with that error, as it does where the loop itself tells."""
+
+    def tell(event: Event) -> None:
+        if event.told is Told.JOB_COMPLETED:
+            assert threading.current_thread() in settlers()
+            raise OSError("nobody hears")
+
+    chain = postgres_shop.start("step")
+    worker = Worker(postgres_shop.store, Registry([make("plain")]), WorkerOptions(drain=True), tell)
+    with pytest.raises(OSError, match="nobody hears"):
+        worker.run()
+    assert postgres_shop.client.get(chain).status is Status.COMPLETED
+    assert settlers() == []
