@@ -180,6 +180,8 @@ class Worker:
             self._pool.tell_of_long_ones()
             self._settler.begin()
             wanted = self._wanted() if self._looking() else 0
+            if wanted and self._looks_in_vain():
+                wanted = 0
             if wanted or time.monotonic() >= min(self._reap_at, self._settler.at):
                 self._round(wanted)
             if self._done():
@@ -285,15 +287,24 @@ class Worker:
         if asking and later:
             self._ask_due()
 
-    def _ask_due(self) -> None:
+    def _looks_in_vain(self) -> bool:
+        """Whether nothing is due, where a claim would wait for as long as a handler's own transaction is open."""
+        if self._store.many_writers or not self._pool.running or self._settler.batch():
+            return False
+        self._work_told = False
+        due = self._ask_due()
+        return due is None or due.job is None or due.job > 0
+
+    def _ask_due(self) -> Due | None:
         try:
             with self._store.work(read_only=True) as conn:
                 due = self._next_due(conn, full=False, reaping=False)
         except TryAgainError as error:
             self._work_told = True
             self._database_failed(error)
-        else:
-            self._plan(due, full=False)
+            return None
+        self._plan(due, full=False)
+        return due
 
     def _next_due(self, conn: Connection, *, full: bool, reaping: bool) -> Due:
         """When to look next; where that takes long to find, as beside an old snapshot, the next looks will tell."""

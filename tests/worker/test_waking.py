@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 from support import eventually
-from worker.workshop import SOON, Workshop, make
+from worker.workshop import SOON, Workshop, last_place, make
 from working import claim, completed, held, settle
 
 from jobctl import Worker
@@ -149,3 +149,16 @@ def test_looking_for_leases_takes_a_share_of_the_time(shop: Workshop, monkeypatc
     eventually(lambda: len(looks) == 2)
     (begin, end), (next_, _) = looks
     assert next_ - end >= (end - begin) / LOOK_SHARE
+
+
+def test_looking_while_a_handler_writes(shop: Workshop, transactional: str):
+    """A worker that hears of work while a handler's transaction is open goes around, and waits for nobody's lock."""
+    gate = shop.gate()
+    chain = shop.start()
+    working = shop.work(make(transactional, hooks={last_place(transactional): gate}), concurrency=2)
+    gate.reached()
+    for _ in range(3):
+        working.worker._hear_of_work()
+        assert working.worker.answers(5.0)
+    gate.open()
+    working.until(Told.JOB_COMPLETED, chain)
