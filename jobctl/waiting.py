@@ -12,6 +12,7 @@ from jobctl.storage import reading
 from jobctl.storage.decoding import chain_of
 from jobctl.storage.records import CLOSED
 from jobctl.storage.store import Store
+from jobctl.wording import said
 
 POLL_SECONDS = 1.0
 """Between two looks at awaited chains when no notification comes."""
@@ -76,8 +77,7 @@ def require_completed(chain: Chain) -> Chain:
         UnsuccessfulError: It failed or was cancelled.
     """
     if chain.status is not Status.COMPLETED:
-        _, _, last_line = (chain.last_error or "").rstrip().rpartition("\n")
-        reason = f": {last_line}" if last_line else ""
+        reason = f": {said(chain.last_error)}" if chain.last_error else ""
         raise UnsuccessfulError(f"the chain {chain.id} is {chain.status}{reason}", id=chain.id, status=chain.status)
     return chain
 

@@ -22,6 +22,14 @@ def span(seconds: float) -> str:
     return "0s"
 
 
+def said(error: str) -> str:
+    """The line of an error's text that says what it was: the last, but SQLAlchemy's end in the statement and a link."""
+    lines = error.rstrip().split("\n")
+    if lines[-1].startswith("(Background on this error at: "):
+        lines = [each for each in lines if each.startswith("sqlalchemy.exc.")] or lines
+    return lines[-1].strip()
+
+
 def size(count: int) -> str:
     """A number of bytes, in the largest unit of which there is one."""
     number, unit = float(count), "bytes"

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from jobctl.cli.numbers import column, duration_cell, number_cell, rate_cell, waiting_cell
-from jobctl.cli.render import STYLES, Column, last_line, relative, table_of
+from jobctl.cli.render import STYLES, Column, relative, said_line, table_of
 from jobctl.model import Status
 from jobctl.stats import Activity, Failure, Running, TypeStats, Working
 from jobctl.wording import span
@@ -149,7 +149,7 @@ def _failure_columns(title: str, at: datetime) -> Sequence[Column[Failure]]:
         column(title, lambda each: each.type_name, flexible=True),
         column("when", lambda each: relative(each.at, at)),
         column("attempt", lambda each: str(each.attempt), width=100, right=True),
-        column("error", lambda each: last_line(each.error), flexible=True, style=lambda _: "red"),
+        column("error", lambda each: said_line(each.error), flexible=True, style=lambda _: "red"),
         column("chain", lambda each: each.chain_id, width=130, style=lambda _: "dim"),
     )
 

@@ -16,7 +16,7 @@ from typing import Self
 
 from jobctl.cli.documents import iso
 from jobctl.cli.live import LiveLine
-from jobctl.cli.render import last_line, plain
+from jobctl.cli.render import plain, said_line
 from jobctl.events import Event, Told
 from jobctl.wording import span
 
@@ -180,5 +180,5 @@ def human_line(event: Event, at: float, *, colored: bool = False) -> str:
     if seconds is not None:
         line += f" {span(seconds)}"
     if detail:
-        line += f" {last_line(detail)}"
+        line += f" {said_line(detail)}"
     return line.rstrip()

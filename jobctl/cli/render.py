@@ -12,7 +12,7 @@ from jobctl.cli.documents import iso
 from jobctl.cli.hiding import error_of
 from jobctl.cli.run import Run, is_terminal
 from jobctl.model import Act, Chain, Job, Status
-from jobctl.wording import span
+from jobctl.wording import said, span
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -58,9 +58,9 @@ def _visible(char: str) -> str:
     return char
 
 
-def last_line(text: str) -> str:
-    """The last line of an error, which says what it was."""
-    return plain(text.rstrip().rpartition("\n")[2].strip())
+def said_line(text: str) -> str:
+    """The line of an error that says what it was."""
+    return plain(said(text))
 
 
 def relative(instant: datetime, now: datetime) -> str:
@@ -124,7 +124,7 @@ def _paused(item: Chain | Job[Any]) -> str | None:
 
 
 def _short_error(item: Chain | Job[Any]) -> str | None:
-    return None if item.status.closed or (text := error_of(item, item.last_error)) is None else last_line(text)
+    return None if item.status.closed or (text := error_of(item, item.last_error)) is None else said_line(text)
 
 
 def _status_style(item: Chain | Job[Any]) -> str:

@@ -11,7 +11,7 @@ from jobctl.cli import settings
 from jobctl.cli.command import command
 from jobctl.cli.documents import job_document
 from jobctl.cli.options import Actor, Json, Note, Processors
-from jobctl.cli.render import last_line
+from jobctl.cli.render import said_line
 from jobctl.cli.run import Run
 from jobctl.cli.working_options import Exec, ExecMaxOutput, ExecShell, ExecTimeout, LogFormat, MaxAttempts, OnFailed
 from jobctl.errors import AttemptLostError, TryAgainError, UnsuccessfulError, UsageError
@@ -159,7 +159,7 @@ def _conclude(run: Run, client: Client, end: Event, *, seen: bool, json: bool) -
                 run.say(end.detail or "")  # all of it: the log has a line
             then = f"it is {due} again" if end.told is Told.JOB_RETRIED else "its attempts are used up"
             raise UnsuccessfulError(
-                f"the attempt at {job.id} failed: {last_line(end.detail or '')}; {then}",
+                f"the attempt at {job.id} failed: {said_line(end.detail or '')}; {then}",
                 id=job.chain_id,
                 status=job.status.value,
             )

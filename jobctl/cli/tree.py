@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jobctl.cli.documents import iso, to_json
 from jobctl.cli.hiding import error_of, input_of, output_of
-from jobctl.cli.render import STYLES, last_line, plain, relative, what_changed
+from jobctl.cli.render import STYLES, plain, relative, said_line, what_changed
 from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Paused, Status
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def _facts(job: Job[Any], errors: Sequence[AttemptError], now: datetime | None) 
     for each in errors[-ERRORS_SHOWN:]:
         by = "" if each.worker is None else f", {plain(each.worker)}"
         said = f"error of attempt {each.attempt} "
-        text = last_line(error_of(job, each.error) or "")
+        text = said_line(error_of(job, each.error) or "")
         yield ((said, "dim"), (text, "red"), (f" ({_when(each.at, now)}{by})", "dim"))
 
 

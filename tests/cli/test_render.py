@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from jobctl.cli.log import human_line
-from jobctl.cli.render import CHAIN_COLUMNS, JOB_COLUMNS, fit, last_line, plain, relative, span, table_of
+from jobctl.cli.render import CHAIN_COLUMNS, JOB_COLUMNS, fit, plain, relative, said_line, span, table_of
 from jobctl.cli.tree import chain_tree, rich_tree, text_lines
 from jobctl.events import Event, Told
 from jobctl.model import Act, AttemptError, Chain, ChainDetail, Job, Status
@@ -96,7 +96,7 @@ def test_plain():
 
 def test_last_line():
     """The last line of a traceback says what it was."""
-    assert last_line("Traceback\n  File x\nValueError: no\n") == "ValueError: no"
+    assert said_line("Traceback\n  File x\nValueError: no\n") == "ValueError: no"
 
 
 def test_errors_in_lists():

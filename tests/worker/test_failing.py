@@ -15,9 +15,12 @@ from worker.workshop import INSERT, STAGED, TRANSACTIONAL, Hook, Workshop, last_
 
 from jobctl import Backoff, Job, Processor, Status, continue_with, handling, processor
 from jobctl import fail as give_up
+from jobctl.errors import UnsuccessfulError
 from jobctl.events import Event, Told
 from jobctl.model import Schedule
 from jobctl.registry import load_modules
+from jobctl.waiting import require_completed
+from jobctl.wording import said
 
 PLACES = [
     *((mode, "between") for mode in ("plain", "async_plain")),
@@ -466,3 +469,19 @@ def test_strange_texts(shop: Workshop, mode: str):
     chain = shop.start()
     shop.run(make(mode, answer=lambda _: strange))
     assert shop.client.get(chain).output == strange
+
+
+def test_what_an_error_of_the_database_says(shop: Workshop):
+    """Of an error of a handler's SQL, people are told what the database said, and not the link that it ends in."""
+
+    @processor("step", max_attempts=1)
+    def step(job: Job, conn: sa.Connection) -> None:
+        conn.execute(sa.text("INSERT INTO nowhere\nVALUES (:id)"), {"id": job.id})
+
+    chain = shop.start()
+    (failed,) = [each for each in shop.run(step) if each.told is Told.JOB_FAILED]
+    with pytest.raises(UnsuccessfulError, match=r"is failed: sqlalchemy\.exc\.\w+Error: .*nowhere") as raised:
+        require_completed(shop.client.get(chain))
+    line = said(failed.detail or "")
+    assert str(raised.value).endswith(line)
+    assert "[SQL: INSERT INTO nowhere" in (failed.detail or "")
