@@ -32,9 +32,10 @@ from jobctl.storage import statements as sql
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
 from jobctl.storage.parameters import JsonRow
-from jobctl.storage.records import CLOSED, LOST, WORK, JobRow, Locked
+from jobctl.storage.records import JobRow, Locked
 from jobctl.storage.spelling import epoch
 from jobctl.storage.sqlite_pool import ThreadPool
+from jobctl.storage.sqlite_watch import FileWatch
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
 
@@ -49,9 +50,6 @@ HURRIED_TIMEOUT = 0.25
 
 ONE_WAIT = 0.1
 """Seconds that a writer waits within SQLite, where it hears no signal: so it waits again and again."""
-
-LOOK_EVERY = 0.001
-"""Seconds between two looks at data_version, which costs a few microseconds: no system call in WAL mode."""
 
 INSERT_JOBS = (
     sqlite_insert(job).from_select(sql.JOB_COLUMNS, sql.NEXT_JOBS).on_conflict_do_nothing().returning(job.c.id)
@@ -178,7 +176,7 @@ class SqliteStore(Store):
             return True  # connecting fails too, and says why
 
     def watch(self, *channels: str) -> Watch:
-        return _FileWatch(self.path)
+        return FileWatch(self.path, BUSY_TIMEOUT)
 
     def snapshot(self, conn: Connection) -> Connection:
         return conn.execution_options(jobctl_read_only=True)
@@ -305,43 +303,6 @@ def _use_wal(conn: sqlite3.Connection) -> None:
 def _is_busy(error: BaseException | None) -> bool:
     """Whether somebody else holds what is needed."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-class _FileWatch:
-    """Sees that some other connection committed to the file; cannot tell what."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._conn: sqlite3.Connection | None = None
-        self._version: int | None = None
-
-    def wait(self, seconds: float) -> Mapping[str, set[str]] | None:
-        deadline = time.monotonic() + seconds
-        try:
-            if self._conn is None:
-                self._conn = sqlite3.connect(self._path, timeout=BUSY_TIMEOUT, isolation_level=None)
-                self._version = self._read(self._conn)
-                return None
-            while (version := self._read(self._conn)) == self._version:
-                if time.monotonic() >= deadline:
-                    return {}
-                time.sleep(LOOK_EVERY)
-        except sqlite3.Error:
-            self.close()
-            time.sleep(max(0.0, deadline - time.monotonic()))
-            return None
-        self._version = version
-        return {WORK: {""}, CLOSED: {""}, LOST: {""}}
-
-    @staticmethod
-    def _read(conn: sqlite3.Connection) -> int:
-        (version,) = conn.execute("PRAGMA data_version").fetchone()
-        return int(version)
-
-    def close(self) -> None:
-        if self._conn is not None:
-            self._conn.close()
-            self._conn = None
 
 
 def path_of(url: str) -> Path:

@@ -324,21 +324,6 @@ def test_processes_settle_one_job_once(client, sqlite_url, spawn):
         assert [job.type_name for job in client.show(each).jobs] == ["a", "b"]
 
 
-def test_watch_sees_commits_of_others(first, second):
-    """Who watches the file is woken by another's commit, at once, and not by its own reading."""
-    watch = first.watch()
-    try:
-        assert watch.wait(0) is None
-        assert watch.wait(0.02) == {}
-        with second.transaction() as conn:
-            second.start(conn, [NewJob(id_ := new_id(), id_, 0, "a", "a", "null")])
-        begun = time.monotonic()
-        assert watch.wait(10)
-        assert time.monotonic() - begun < 5
-    finally:
-        watch.close()
-
-
 def test_caller_with_a_transaction_of_its_own_kind(client, sqlite_url):
     """A caller whose engine says BEGIN itself can start chains after reading, and roll them back."""
     engine = create_engine(sqlite_url, poolclass=NullPool)
