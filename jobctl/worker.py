@@ -34,11 +34,11 @@ from jobctl.registry import Registry
 from jobctl.runners import Finished
 from jobctl.settler import Report, Settler, Settling, settle
 from jobctl.storage import reading
-from jobctl.storage.front import LOOK_SHARE, Front
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.records import Due, JobRow, Reaped
 from jobctl.storage.store import Store
 from jobctl.tally import Tally
+from jobctl.timetable import Timetable
 from jobctl.watching import Watcher
 
 TELL_SECONDS: Final = 0.01
@@ -106,11 +106,8 @@ class Worker:
 
         self._settler = Settler(store, registry, self._handling, self._close, self._inbox.put)
         self._nothing_ready = False  # said by the last claim
-        self._look_at = 0.0  # when to claim again, by time.monotonic()
-        self._reap_at = 0.0
-        self._reap_from = 0.0  # not sooner, whatever runs out
+        self._times = Timetable(store, self._types, options.poll)
         self._round_at = 0.0
-        self._front = Front()
         self._failures = 0  # in a row, of the database
         self._pool = Pool(
             store,
@@ -182,7 +179,7 @@ class Worker:
             wanted = self._wanted() if self._looking() else 0
             if wanted and self._looks_in_vain():
                 wanted = 0
-            if wanted or time.monotonic() >= min(self._reap_at, self._settler.at):
+            if wanted or time.monotonic() >= min(self._times.reap_at, self._settler.at):
                 self._round(wanted)
             if self._done():
                 return
@@ -191,15 +188,15 @@ class Worker:
         """Whether there may be something to claim."""
         if self._options.drain and not self._pool.running and not self._nothing_ready:
             return True
-        return self._work_told or time.monotonic() >= self._look_at
+        return self._work_told or time.monotonic() >= self._times.look_at
 
     def _pause(self) -> float:
         """How long to wait for something to happen."""
-        until = min(self._reap_at, self._settler.at, self._pool.tell_at, self._pool.stale_at)
+        until = min(self._times.reap_at, self._settler.at, self._pool.tell_at, self._pool.stale_at)
         if self._wanted():
             if self._looking():
                 return 0.0
-            until = min(until, self._look_at)
+            until = min(until, self._times.look_at)
         return max(0.0, until - time.monotonic())
 
     def _receive(self, seconds: float) -> None:
@@ -243,10 +240,11 @@ class Worker:
     def _round(self, wanted: int) -> None:
         """Settle what ended and claim what is wanted, in one transaction; then hand over and tell."""
         batch = self._settler.batch()
-        reaping = time.monotonic() >= self._reap_at
+        unsettled = any(each.unsettled for each in batch)
+        reaping = time.monotonic() >= self._times.reap_at
         self._work_told = False
         try:
-            with self._store.work(forgettable=not (batch or reaping or self._own_claim)) as conn:
+            with self._store.work(forgettable=not (unsettled or reaping or self._own_claim)) as conn:
                 settling = settle(self._store, conn, batch)
                 began = time.monotonic()
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
@@ -259,7 +257,7 @@ class Worker:
                 later = bool(rows) and not (batch or reaping)  # handlers shall not wait for the answer
                 full = 0 < wanted == len(rows)  # when the next job is due does not matter then
                 began = time.monotonic()
-                due = self._next_due(conn, full=full, reaping=reaping) if asking and not later else None
+                due = self._times.ask(conn, full=full, reaping=reaping) if asking and not later else None
                 looked += time.monotonic() - began
         except TryAgainError as error:
             self._work_told = True
@@ -267,7 +265,7 @@ class Worker:
             return
         except Exception:
             self._work_told = True
-            if not any(each.unsettled for each in batch):
+            if not unsettled:
                 raise
             for each in self._settler.one_by_one():
                 self._close(each)
@@ -276,9 +274,9 @@ class Worker:
         self._round_at = time.monotonic()
         if wanted:
             self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
-        if reaping:  # for a share of the time at the most: beside an old snapshot it takes seconds
-            self._reap_from = self._round_at + looked / LOOK_SHARE
-        self._plan(due, full=full)
+        if reaping:
+            self._times.reaped(looked)
+        self._times.plan(due, full=full)
         if batch:
             self._settler.done()
             self._close(settling)
@@ -298,37 +296,18 @@ class Worker:
     def _ask_due(self) -> Due | None:
         try:
             with self._store.work(read_only=True) as conn:
-                due = self._next_due(conn, full=False, reaping=False)
+                due = self._times.ask(conn)
         except TryAgainError as error:
             self._work_told = True
             self._database_failed(error)
             return None
-        self._plan(due, full=False)
+        self._times.plan(due)
         return due
-
-    def _next_due(self, conn: Connection, *, full: bool, reaping: bool) -> Due:
-        """When to look next; where that takes long to find, as beside an old snapshot, the next looks will tell."""
-        if rest := self._front.rest:
-            return Due(rest, None if reaping else self._reap_at - time.monotonic())
-        return self._store.next_due(conn, {} if full else self._types)
 
     def _claim(self, conn: Connection, wanted: int) -> list[JobRow]:
         if self._own_claim is not None:
             return self._own_claim(conn, self._types, wanted, worker=self.name, lease=new_id())
-        return self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id(), front=self._front)
-
-    def _plan(self, due: Due | None, *, full: bool) -> None:
-        """When to look next: for a job that is due, for a lease that runs out, or as often as polling says."""
-        now = time.monotonic()
-        poll = self._options.poll
-        if full:
-            self._look_at = now
-        if due is None:
-            return
-        soon = min(poll if due.lease is None else max(due.lease, AGAIN_SECONDS), poll)
-        self._reap_at = max(now + soon, self._reap_from)
-        if not full:
-            self._look_at = now + min(poll if due.job is None else max(due.job, AGAIN_SECONDS), poll)
+        return self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id(), front=self._times.front)
 
     def _close(self, settling: Settling) -> None:
         """Forget attempts whose ends are written, and tell of them; on the loop's thread or on the settler's."""

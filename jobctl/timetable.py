@@ -1,0 +1,67 @@
+"""When a worker looks next: for jobs that are due, and for leases that ran out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from sqlalchemy import Connection
+
+from jobctl.lease import AGAIN_SECONDS
+from jobctl.storage.front import LOOK_SHARE, Front
+from jobctl.storage.records import Due
+from jobctl.storage.store import Store
+
+
+class Timetable:
+    """Used by the worker's loop alone; all times are by time.monotonic().
+
+    Attributes:
+        look_at: When to claim again.
+        reap_at: When to look for leases that ran out.
+        front: Where claims go on.
+    """
+
+    def __init__(self, store: Store, types: Mapping[str, float], poll: float) -> None:
+        """Look for both at once.
+
+        Args:
+            store: The database.
+            types: How many seconds a lease holds, by the types of the worker's jobs.
+            poll: How many seconds to wait at most, whatever is in sight.
+        """
+        self.look_at = 0.0
+        self.reap_at = 0.0
+        self.front = Front()
+        self._store = store
+        self._types = types
+        self._poll = poll
+        self._reap_from = 0.0  # not sooner, whatever runs out
+
+    def ask(self, conn: Connection, *, full: bool = False, reaping: bool = False) -> Due:
+        """What is in sight; where that takes long to find, as beside an old snapshot, the next looks will tell.
+
+        Args:
+            conn: Where to ask.
+            full: A claim has got all that it wanted: when the next job is due does not matter.
+            reaping: Leases that ran out were looked for just now.
+        """
+        if rest := self.front.rest:
+            return Due(rest, None if reaping else self.reap_at - time.monotonic())
+        return self._store.next_due(conn, {} if full else self._types)
+
+    def reaped(self, seconds: float) -> None:
+        """Looking for leases has taken so long: it does for a share of the time at the most, as for claims."""
+        self._reap_from = time.monotonic() + seconds / LOOK_SHARE
+
+    def plan(self, due: Due | None, *, full: bool = False) -> None:
+        """Look next for a job that is due, for a lease that runs out, or as often as polling says."""
+        now = time.monotonic()
+        if full:
+            self.look_at = now
+        if due is None:
+            return
+        soon = min(self._poll if due.lease is None else max(due.lease, AGAIN_SECONDS), self._poll)
+        self.reap_at = max(now + soon, self._reap_from)
+        if not full:
+            self.look_at = now + min(self._poll if due.job is None else max(due.job, AGAIN_SECONDS), self._poll)
