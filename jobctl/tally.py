@@ -87,7 +87,7 @@ class Tally:
         self._closing.set()
         self._thread.join(CLOSE_SECONDS)
 
-    # --- counting, on the worker's thread ------------------------------------------------------------------------
+    # --- counting, on the threads that settle --------------------------------------------------------------------
 
     def count(self, batch: Iterable[Finished], won: Collection[str]) -> None:
         """Count attempts that ended.

@@ -50,18 +50,24 @@ class Timetable:
             return Due(rest, None if reaping else self.reap_at - time.monotonic())
         return self._store.next_due(conn, {} if full else self._types)
 
-    def reaped(self, seconds: float) -> None:
-        """Looking for leases has taken so long: it does for a share of the time at the most, as for claims."""
-        self._reap_from = time.monotonic() + seconds / LOOK_SHARE
+    def plan(self, due: Due | None, *, full: bool = False, reaped: float | None = None) -> None:
+        """Look next for a job that is due, for a lease that runs out, or as often as polling says.
 
-    def plan(self, due: Due | None, *, full: bool = False) -> None:
-        """Look next for a job that is due, for a lease that runs out, or as often as polling says."""
+        Args:
+            due: What is in sight; None: nobody has asked.
+            full: A claim has got all that it wanted.
+            reaped: How many seconds it took to look for leases that ran out, if that was done just now: it is, as for
+                claims, for a share of the time at the most.
+        """
         now = time.monotonic()
+        if reaped is not None:
+            self._reap_from = now + reaped / LOOK_SHARE
         if full:
             self.look_at = now
         if due is None:
             return
-        soon = min(self._poll if due.lease is None else max(due.lease, AGAIN_SECONDS), self._poll)
+        again = 0.0 if reaped is None else AGAIN_SECONDS  # what has run out and is left is locked by somebody
+        soon = min(self._poll if due.lease is None else max(due.lease, again), self._poll)
         self.reap_at = max(now + soon, self._reap_from)
         if not full:
             self.look_at = now + min(self._poll if due.job is None else max(due.job, AGAIN_SECONDS), self._poll)

@@ -26,7 +26,7 @@ def said(error: str) -> str:
     """The line of an error's text that says what it was: the last, but SQLAlchemy's end in the statement and a link."""
     lines = error.rstrip().split("\n")
     if lines[-1].startswith("(Background on this error at: "):
-        lines = [each for each in lines if each.startswith("sqlalchemy.exc.")] or lines
+        lines = [each for each in lines if each.startswith("sqlalchemy.exc.")] or lines[:-1]
     return lines[-1].strip()
 
 

@@ -161,9 +161,9 @@ class Worker:
             self._store.hurried = False
             watcher.close()
             self._keeper.close()
+            self._settler.close()  # it may have something to count yet
             self._tally.close()
             self._presence.close()
-            self._settler.close()
             self._pool.close()
             self._say(Told.WORKER_STOPPED)
 
@@ -177,9 +177,7 @@ class Worker:
             self._pool.tell_of_long_ones()
             self._settler.begin()
             wanted = self._wanted() if self._looking() else 0
-            if wanted and self._looks_in_vain():
-                wanted = 0
-            if wanted or time.monotonic() >= min(self._times.reap_at, self._settler.at):
+            if self._is_due(wanted):
                 self._round(wanted)
             if self._done():
                 return
@@ -274,9 +272,7 @@ class Worker:
         self._round_at = time.monotonic()
         if wanted:
             self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
-        if reaping:
-            self._times.reaped(looked)
-        self._times.plan(due, full=full)
+        self._times.plan(due, full=full, reaped=looked if reaping else None)
         if batch:
             self._settler.done()
             self._close(settling)
@@ -285,13 +281,18 @@ class Worker:
         if asking and later:
             self._ask_due()
 
-    def _looks_in_vain(self) -> bool:
-        """Whether nothing is due, where a claim would wait for as long as a handler's own transaction is open."""
-        if self._store.many_writers or not self._pool.running or self._settler.batch():
+    def _is_due(self, wanted: int) -> bool:
+        """Whether to begin a transaction; one that may wait for as long as a handler's own, only for good reason."""
+        if not wanted and time.monotonic() < min(self._times.reap_at, self._settler.at):
             return False
+        if self._store.many_writers or not self._pool.running or self._settler.batch():
+            return True
         self._work_told = False
         due = self._ask_due()
-        return due is None or due.job is None or due.job > 0
+        if due is None:
+            return False
+        lapsed = due.lease is not None and due.lease <= 0
+        return lapsed or (wanted > 0 and due.job is not None and due.job <= 0)
 
     def _ask_due(self) -> Due | None:
         try:
@@ -301,6 +302,7 @@ class Worker:
             self._work_told = True
             self._database_failed(error)
             return None
+        self._database_works()
         self._times.plan(due)
         return due
 

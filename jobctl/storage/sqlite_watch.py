@@ -17,8 +17,11 @@ LOOK_EVERY: Final = 0.001
 """Seconds between two looks at data_version, which costs a few microseconds: no system call in WAL mode."""
 
 SOON: Final = 0.0001
-"""Seconds until the first look after somebody has written to the journal. What is written is committed once the disk
-has it: each look that sees nothing is followed by one after twice as long."""
+"""Seconds until the first look after somebody has written to the journal."""
+
+LONGER: Final = 1.25
+"""What is written is committed once the disk has it: each look that sees nothing is followed by one after so many times
+as long, so that a commit is seen late by a quarter of its time at most."""
 
 ANYWAY: Final = 0.05
 """Seconds between two looks while nobody is heard to write: not every file system tells."""
@@ -28,7 +31,7 @@ class FileWatch:
     """Looks at the file's version.
 
     On Linux it does so when the system tells that somebody has written to the journal, so that an idle worker sleeps,
-    and is awake by the time a commit is through; elsewhere a thousand times a second.
+    and is awake when the commit is through; elsewhere a thousand times a second.
     """
 
     def __init__(self, path: Path, timeout: float) -> None:
@@ -68,9 +71,7 @@ class FileWatch:
             return None
         self._version = version
         self._told_at = time.monotonic()
-        self._pause = ANYWAY
-        if self._writes is not None:
-            self._writes.read(timeout=0)  # it was this one
+        self._pause = ANYWAY  # what was heard meanwhile is read by the next wait: another's may not be committed yet
         return {WORK: {""}, CLOSED: {""}, LOST: {""}}
 
     def close(self) -> None:
@@ -88,11 +89,11 @@ class FileWatch:
             time.sleep(LOOK_EVERY)
         elif self._pause < LOOK_EVERY:
             time.sleep(self._pause)
-            self._pause *= 2
+            self._pause *= LONGER
         elif self._writes.read(timeout=1000 * min(self._pause, most)):
             self._pause = SOON
         else:
-            self._pause = min(2 * self._pause, ANYWAY)
+            self._pause = min(LONGER * self._pause, ANYWAY)
 
     @staticmethod
     def _read(conn: sqlite3.Connection) -> int:

@@ -94,9 +94,14 @@ def test_plain():
     assert plain("a\x1b[31mb\tc\nd\x9b\u202e") == "a\\x1b[31mb c d\\x9b\\u202e"
 
 
-def test_last_line():
-    """The last line of a traceback says what it was."""
+def test_said_line():
+    """The last line of a traceback says what it was; of one of SQLAlchemy's, that before the statement, if it is kept."""
     assert said_line("Traceback\n  File x\nValueError: no\n") == "ValueError: no"
+    link = "[SQL: SELECT\n1]\n(Background on this error at: https://sqlalche.me/e/21/e3q8)"
+    assert said_line(f"Traceback\nsqlalchemy.exc.DataError: (x) no\nLINE 1: SELECT\n{link}\n") == (
+        "sqlalchemy.exc.DataError: (x) no"
+    )
+    assert said_line(link) == "1]"
 
 
 def test_errors_in_lists():

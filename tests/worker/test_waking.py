@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 
@@ -10,7 +11,7 @@ from support import eventually
 from worker.workshop import SOON, Workshop, last_place, make
 from working import claim, completed, held, settle
 
-from jobctl import Worker
+from jobctl import Worker, timetable
 from jobctl.errors import DatabaseUnavailableError
 from jobctl.events import Told
 from jobctl.storage.front import LOOK_SHARE
@@ -151,14 +152,47 @@ def test_looking_for_leases_takes_a_share_of_the_time(shop: Workshop, monkeypatc
     assert next_ - end >= (end - begin) / LOOK_SHARE
 
 
-def test_looking_while_a_handler_writes(shop: Workshop, transactional: str):
-    """A worker that hears of work while a handler's transaction is open goes around, and waits for nobody's lock."""
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_looking_while_a_handler_writes(shop: Workshop, transactional: str, concurrency: int):
+    """A worker that hears of work while a handler's transaction is open goes around, and waits for nobody's lock.
+
+    So it does where all its hands are full, and it looks for leases that ran out only.
+    """
     gate = shop.gate()
     chain = shop.start()
-    working = shop.work(make(transactional, hooks={last_place(transactional): gate}), concurrency=2)
+    working = shop.work(
+        make(transactional, hooks={last_place(transactional): gate}), concurrency=concurrency, poll=0.05
+    )
     gate.reached()
     for _ in range(3):
         working.worker._hear_of_work()
         assert working.worker.answers(5.0)
+        time.sleep(0.06)
     gate.open()
     working.until(Told.JOB_COMPLETED, chain)
+    assert working.told(Told.DATABASE_LOST) == []
+
+
+def test_a_lease_that_ran_out_is_seen_while_others_write(sqlite_shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """However often a worker with a free hand hears of commits, it gives back a job whose lease has run out."""
+    shop = sqlite_shop
+    monkeypatch.setattr(timetable, "AGAIN_SECONDS", 60.0)  # it hears of them more often
+    gate = shop.gate()
+    shop.start()
+    working = shop.work(make("plain", hooks={"between": gate}), concurrency=2)
+    gate.reached()
+    lost = shop.start("lost")
+    assert claim(shop.store, "lost", seconds=0.0)
+    over = threading.Event()
+
+    def hear() -> None:
+        while not over.wait(0.002):
+            working.worker._hear_of_work()
+
+    hearing = threading.Thread(target=hear)
+    hearing.start()
+    try:
+        working.until(Told.JOB_REAPED, lost, within=SOON)
+    finally:
+        over.set()
+        hearing.join()
