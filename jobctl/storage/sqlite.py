@@ -35,7 +35,6 @@ from jobctl.storage.parameters import JsonRow
 from jobctl.storage.records import JobRow, Locked
 from jobctl.storage.spelling import epoch
 from jobctl.storage.sqlite_pool import ThreadPool
-from jobctl.storage.sqlite_watch import FileWatch
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
 
@@ -176,6 +175,8 @@ class SqliteStore(Store):
             return True  # connecting fails too, and says why
 
     def watch(self, *channels: str) -> Watch:
+        from jobctl.storage.sqlite_watch import FileWatch
+
         return FileWatch(self.path, BUSY_TIMEOUT)
 
     def snapshot(self, conn: Connection) -> Connection:
