@@ -35,8 +35,9 @@ FOLDER = pytest.StashKey[Path]()
 def pytest_configure(config: pytest.Config) -> None:
     """Prepare the place of the server, in the one process that lasts as long as the run."""
     gc.disable()  # until the tests are collected: until then there is little garbage
-    # under nohup a hang-up is ignored, and what the tests start would inherit that
+    # under nohup a hang-up is ignored, in a shell's background an interrupt, and what the tests start would inherit that
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     forget_the_disk()
     worker_input = getattr(config, "workerinput", None)
     if worker_input is not None:
