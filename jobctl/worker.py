@@ -271,7 +271,7 @@ class Worker:
         self._database_works()
         self._round_at = time.monotonic()
         if wanted:
-            self._nothing_ready = not rows and (due is None or due.job is None or due.job > 0)
+            self._nothing_ready = not rows and not (due and due.ready)
         self._times.plan(due, full=full, reaped=looked if reaping else None)
         if batch:
             self._settler.done()
@@ -289,10 +289,7 @@ class Worker:
             return True
         self._work_told = False
         due = self._ask_due()
-        if due is None:
-            return False
-        lapsed = due.lease is not None and due.lease <= 0
-        return lapsed or (wanted > 0 and due.job is not None and due.job <= 0)
+        return due is not None and (due.lapsed or (wanted > 0 and due.ready))
 
     def _ask_due(self) -> Due | None:
         try:

@@ -216,3 +216,13 @@ class Due(NamedTuple):
 
     job: float | None
     lease: float | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a job is due already."""
+        return self.job is not None and self.job <= 0
+
+    @property
+    def lapsed(self) -> bool:
+        """Whether a lease has run out already."""
+        return self.lease is not None and self.lease <= 0
