@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from enum import Enum
 from types import TracebackType
 
@@ -32,6 +32,28 @@ class _Stage(Enum):
     PREPARED = "after prepare"
     COMPLETING = "in complete"
     COMPLETED = "after complete"
+
+
+class _Database:
+    """Does as ``Attempt._database`` says."""
+
+    __slots__ = ("_attempt", "_store")
+
+    def __init__(self, attempt: Attempt, store: Store) -> None:
+        self._attempt = attempt
+        self._store = store
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if error is None:
+            return
+        meant = self._store.meaning(error)
+        if isinstance(meant, TryAgainError):
+            self._attempt.interrupted_by = meant
+        if meant is not error:
+            raise meant from error
 
 
 class Attempt:
@@ -219,15 +241,9 @@ class Attempt:
     def _not_its_own(self) -> ProcessorError:
         return ProcessorError(f"the handler of '{self.held.type_name}' ended a transaction that is not its own")
 
-    @contextmanager
-    def _database(self) -> Iterator[None]:
+    def _database(self) -> _Database:
         """Raise the driver's errors as jobctl's, and remember that it was not the handler who failed."""
-        try:
-            with self._store.translated():
-                yield
-        except TryAgainError as error:
-            self.interrupted_by = error
-            raise
+        return _Database(self, self._store)
 
     # --- what the worker uses ------------------------------------------------------------------------------------
 

@@ -32,7 +32,7 @@ class Timetable:
         """
         self.look_at = 0.0
         self.reap_at = 0.0
-        self.front = Front()
+        self.front = Front(poll)
         self._store = store
         self._types = types
         self._poll = poll

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from jobctl.storage.parameters import JsonRow
@@ -17,7 +18,7 @@ LOOK_SHARE = 0.05
 """How much of the time that may take at the most: with an old snapshot open it walks over all that was claimed."""
 
 DEAR_SECONDS = 0.02
-"""A look from the beginning that takes longer is made to claim, and not to learn what is due next."""
+"""A look from the beginning that takes longer is made in its own time, and not to learn what is due next."""
 
 
 class Front:
@@ -27,15 +28,21 @@ class Front:
     A claim that began at the first of them would take the longer, the more were claimed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, poll: float = math.inf) -> None:
+        """Begin with a look from the beginning.
+
+        Args:
+            poll: How many seconds may pass at most without another, while claims lack something.
+        """
+        self._poll = poll
         self._claimed: dict[tuple[str, int], tuple[datetime, str]] = {}
         self._look_at = 0.0
-        self._dear = False
+        self._dear_until = 0.0
 
     @property
     def rest(self) -> float:
-        """In how many seconds to look from the beginning again, if that has taken long; 0: at any time."""
-        return max(0.0, self._look_at - time.monotonic()) if self._dear else 0.0
+        """For how many seconds a claim that has found something and lacks more is not to look from the beginning."""
+        return max(0.0, self._dear_until - time.monotonic())
 
     def lanes(self, types: Collection[str]) -> list[JsonRow]:
         """The rows of a claim that goes on; none: it shall begin at the first job that waits."""
@@ -47,18 +54,20 @@ class Front:
             if type_name in types
         ]
 
-    def looked(self, seconds: float) -> None:
-        """A claim began at the first job that waits, and took so long."""
-        self._claimed.clear()
-        self._look_at = time.monotonic() + max(LOOK_SECONDS, seconds / LOOK_SHARE)
-        self._dear = seconds > DEAR_SECONDS
-
-    def passed(self, rows: Iterable[JobRow], *, all_: bool) -> None:
-        """These jobs were claimed; if they are all that there were, the next claim need not go on, but look anew."""
-        if all_:
-            self._claimed.clear()
-            return
+    def went_on(self, rows: Iterable[JobRow]) -> None:
+        """These jobs were claimed."""
         for row in rows:
             lane, place = (row.type_name, row.priority), (row.scheduled_at, row.chain_id)
             if lane not in self._claimed or place > self._claimed[lane]:
                 self._claimed[lane] = place
+
+    def looked(self, rows: Sequence[JobRow], seconds: float, *, all_: bool) -> None:
+        """These jobs were claimed by a look from the beginning that took so long; they may be all that there were."""
+        now = time.monotonic()
+        dear = seconds > DEAR_SECONDS
+        self._look_at = now + max(LOOK_SECONDS, seconds / LOOK_SHARE)
+        self._dear_until = now + min(seconds / LOOK_SHARE, self._poll) if dear else 0.0
+        if not (all_ and dear):  # else what comes now lies behind what was there
+            self._claimed.clear()
+        if dear or not all_:
+            self.went_on(rows)

@@ -13,7 +13,13 @@ from jobctl.registry import Registry
 from jobctl.storage import front as module
 from jobctl.storage.front import Front
 
-TYPES = {"a": 60.0, "b": 60.0}
+TYPES = {"a": 60.0, "b": 60.0, "c": 60.0}
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch):
+    """No look from the beginning has taken long, however slow the machine, unless a test says otherwise."""
+    monkeypatch.setattr(module, "DEAR_SECONDS", 1e9)
 
 
 def claim_on(store, front, limit):
@@ -59,6 +65,54 @@ def test_what_lies_before_comes_soon(client, store, monkeypatch):
     client.start_many([NewChain("a") for _ in range(50)])
     later = client.start("a", priority=8)
     assert later.id in {row.id for row in claim_on(store, front, 2)}
+
+
+@pytest.fixture
+def dear(monkeypatch):
+    """Each look from the beginning has taken so long that claims need not make another for a minute."""
+    monkeypatch.setattr(module, "DEAR_SECONDS", -1.0)
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e-9)
+
+
+@pytest.mark.usefixtures("dear")
+def test_lacking_where_looks_take_long(postgres_url, monkeypatch):
+    """Where looks take long, a claim that goes on is left with the few that it finds; one that finds none looks."""
+    with Client(postgres_url) as client:
+        store, front = client.store, Front(60.0)
+        client.start_many([NewChain("a") for _ in range(5)])
+        first, *_ = claim_on(store, front, 3)
+        with store.transaction() as conn:
+            store.release(conn, [held(first)])
+        other = client.start("b")
+        assert len(claim_on(store, front, 10)) == 2
+        assert 59.0 < front.rest <= 60.0
+        assert {row.id for row in claim_on(store, front, 10)} == {first.id, other.id}
+        before, last = client.start("c"), client.start("b")
+        assert [row.id for row in claim_on(store, front, 10)] == [last.id]
+        monkeypatch.setattr(front, "_dear_until", 0.0)
+        later = client.start("a")
+        assert {row.id for row in claim_on(store, front, 10)} == {before.id, later.id}
+
+
+@pytest.mark.usefixtures("dear")
+def test_nothing_is_left_where_looks_take_long(postgres_url):
+    """A worker that is to stop once nothing is left takes what is of another type and priority, too."""
+    done = []
+    with Client(postgres_url) as client:
+
+        @processor("a")
+        def start_other(job: Job):
+            done.append(job.type_name)
+            client.start("b", priority=5)
+
+        @processor("b")
+        def note(job: Job):
+            done.append(job.type_name)
+
+        client.start_many([NewChain("a") for _ in range(3)])
+        options = WorkerOptions(drain=True, concurrency=2, poll=60.0)
+        Worker(client.store, Registry([start_other, note]), options).run()
+        assert sorted(done) == ["a"] * 3 + ["b"] * 3
 
 
 @pytest.mark.parametrize("dear", [False, True])

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from backlog import FEW, TYPES, WAITING, drained_postgres, fill_postgres, migrated, postgres_with, undone
+from backlog import FEW, SOME, TYPES, WAITING, drained_postgres, fill_postgres, migrated, postgres_with, undone
 from plans import LARGE, planned, statements_of
 from sqlalchemy import text
 from working import completed, continued, held, with_outcome
@@ -141,6 +141,26 @@ def test_a_claim_is_planned_once(postgres_url):
             generic, custom = conn.execute(plans).one()
     assert generic > 0
     assert custom == 0
+
+
+def test_functions_planned_while_nothing_waited(new_lasting_schema):
+    """What attempts run in functions scans no table by a plan that was made while nothing waited."""
+    scans = text("SELECT sum(seq_scan) FROM pg_stat_xact_user_tables")  # of this connection alone, and at once
+    came = text("SELECT status FROM jobctl_settled WHERE completed_by = 'w'")
+    url = new_lasting_schema()
+    with closing(migrated(url)) as store, store.engine.connect() as conn:
+        with psycopg.connect(url, autocommit=True) as other:
+            other.execute("VACUUM ANALYZE")
+        for chain in (Client(store).start("type-1").id, SOME):
+            with conn.begin() as undone:
+                before = conn.scalar(scans)
+                for call in (f"jobctl_hold('{chain}')", f"jobctl_complete('{chain}', 'w', 'null')"):
+                    conn.execute(text(f"SELECT * FROM {call}"))  # noqa: S608 - of ours alone
+                assert conn.scalar(scans) == before
+                assert conn.scalar(came) == "completed"
+                undone.rollback()
+            if chain != SOME:
+                fill_postgres(url, WAITING, known=False)
 
 
 def test_a_worker_has_no_table_scanned(postgres_url):

@@ -39,7 +39,10 @@ CATALOG = {
     "others": """
         SELECT c.relkind, c.relname FROM pg_class c WHERE c.relnamespace = current_schema()::regnamespace ORDER BY 1, 2
     """,
-    "functions": "SELECT proname, prosrc FROM pg_proc WHERE pronamespace = current_schema()::regnamespace ORDER BY 1",
+    "functions": """
+        SELECT proname, pg_get_function_arguments(oid), pg_get_function_result(oid), provolatile, proconfig, prosrc
+        FROM pg_proc WHERE pronamespace = current_schema()::regnamespace ORDER BY 1
+    """,
     "triggers": """
         SELECT tgname, pg_get_triggerdef(t.oid) FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
         WHERE c.relnamespace = current_schema()::regnamespace AND NOT tgisinternal ORDER BY 1
@@ -69,6 +72,7 @@ def test_schema_sql_equals_all_migrations(new_schema):
         assert found[name] == wanted[name], name
     assert len(found["columns"]) > 30
     assert len(found["indexes"]) > 10
+    assert [name for name, *_ in found["functions"]] == ["jobctl_complete", "jobctl_hold"]
 
 
 def test_a_difference_is_noticed(new_schema):

@@ -1,0 +1,1 @@
+-- Functions are PostgreSQL's alone: here a statement's round trip costs nothing, and SQLite has none.
