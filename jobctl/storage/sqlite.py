@@ -7,6 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Executable,
     Insert,
+    PoolProxiedConnection,
     Select,
     bindparam,
     create_engine,
@@ -25,18 +27,19 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.dialects.sqlite.pysqlite import dialect as sqlite_dialect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Lock, Watch
 from jobctl.storage.decoding import instant_of
-from jobctl.storage.parameters import JsonRow
-from jobctl.storage.records import JobRow, Locked
+from jobctl.storage.parameters import JsonRow, first_job_row, started_row
+from jobctl.storage.records import ChainRow, JobRow, Locked, NewJob
 from jobctl.storage.spelling import epoch
 from jobctl.storage.sqlite_pool import ThreadPool
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, job
+from jobctl.storage.together import refuse_taken
 
 if TYPE_CHECKING:
     from jobctl.storage.front import Front
@@ -118,33 +121,30 @@ class SqliteStore(Store):
 
     def _begin(self, conn: Connection) -> None:
         """Take the write lock at once: a reader that becomes a writer midway could only fail."""
+        driver = driver_of(conn.connection)
         if conn.get_execution_options().get("jobctl_read_only", False):
-            conn.exec_driver_sql("BEGIN")
+            driver.execute("BEGIN")
             return
-        driver = conn.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
-        wanted = "NORMAL" if conn.get_execution_options().get("jobctl_forgettable", False) else "FULL"
-        if conn.info.get(_SYNCHRONOUS) != wanted:
-            conn.info.pop(_SYNCHRONOUS, None)  # not known, should this be interrupted
-            driver.execute(f"PRAGMA synchronous = {wanted}")
-            conn.info[_SYNCHRONOUS] = wanted
+        forgettable = conn.get_execution_options().get("jobctl_forgettable", False)
+        self._begin_to_write(driver, conn.info, "NORMAL" if forgettable else "FULL")
+
+    def _begin_to_write(self, driver: sqlite3.Connection, info: dict[Any, Any], synchronous: str) -> None:
+        if info.get(_SYNCHRONOUS) != synchronous:
+            info.pop(_SYNCHRONOUS, None)  # not known, should this be interrupted
+            driver.execute(f"PRAGMA synchronous = {synchronous}")
+            info[_SYNCHRONOUS] = synchronous
         driver.execute(f"PRAGMA busy_timeout = {ONE_WAIT * 1000:.0f}")
+        began = time.monotonic()
         try:
-            self._begin_to_write(conn)
+            while not driver.in_transaction:
+                try:
+                    driver.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    patience = HURRIED_TIMEOUT if self.hurried else BUSY_TIMEOUT
+                    if not _is_busy(error) or time.monotonic() - began > patience:
+                        raise
         finally:
             driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
-
-    def _begin_to_write(self, conn: Connection) -> None:
-        began = time.monotonic()
-        while True:
-            try:
-                conn.exec_driver_sql("BEGIN IMMEDIATE")
-            except OperationalError as error:
-                patience = HURRIED_TIMEOUT if self.hurried else BUSY_TIMEOUT
-                if not _is_busy(error.orig) or time.monotonic() - began > patience:
-                    raise
-            else:
-                return
 
     def translate(self, error: Exception) -> JobctlError | None:
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -196,9 +196,7 @@ class SqliteStore(Store):
 
         Until then a savepoint would be a transaction of its own, committed when it is released.
         """
-        driver = conn.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
-        if not driver.in_transaction:
+        if not driver_of(conn.connection).in_transaction:
             conn.exec_driver_sql("BEGIN IMMEDIATE")
 
     def give_back(self, conn: Connection) -> None:
@@ -227,27 +225,31 @@ class SqliteStore(Store):
         return super().lock(conn, chain_ids, lock)
 
     def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        text, constants, order = _compiled(statement)
-        values = {**constants, **parameters}
-        driver = conn.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
-        return driver.execute(text, [values[name] for name in order]).fetchall()
+        return _run(driver_of(conn.connection), statement, parameters)
 
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
         """Differs because whoever writes holds the whole file."""
         return statement
+
+    def start_alone(self, job: NewJob) -> ChainRow:
+        """Differs because SQLAlchemy's connection takes as long as all else of it but the disk."""
+        with self.translated(), closing(self.engine.raw_connection()) as conn:
+            driver = driver_of(conn)
+            self._begin_to_write(driver, conn.info, "FULL")
+            made = _insert(driver, [first_job_row(job, "pending")])
+            refuse_taken([job], made.keys())
+            driver.commit()
+        return started_row(job, "pending", *made[job.id])
 
     def insert_chains(
         self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
     ) -> Generator[dict[str, tuple[datetime, datetime]]]:
         """Differs because SQLite inserts into one table at a time, and every commit tells those who watch."""
         for jobs in parts:
-            created = dict(self.run(conn, INSERT_CHAINS, {"jobs": json.dumps(jobs)}))
-            if len(created) < len(jobs):  # an id is taken, and nothing will be kept
-                yield {id_: (instant_of(at), instant_of(at)) for id_, at in created.items()}
+            made = _insert(driver_of(conn.connection), jobs)
+            yield made
+            if len(made) < len(jobs):
                 return
-            due = self.run(conn, INSERT_CURRENT, {"jobs": json.dumps(jobs)})
-            yield {id_: (instant_of(created[id_]), instant_of(at)) for id_, at in due}
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         """Differs because SQLite locks the whole file."""
@@ -277,6 +279,29 @@ class SqliteStore(Store):
 
     def notify(self, conn: Connection, told: Mapping[str, Iterable[str]]) -> None:
         """Differs because every commit changes data_version, which is what others watch."""
+
+
+def driver_of(pooled: PoolProxiedConnection) -> sqlite3.Connection:
+    """The driver's connection."""
+    driver = pooled.driver_connection
+    assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
+    return driver
+
+
+def _run(driver: sqlite3.Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    text, constants, order = _compiled(statement)
+    values = {**constants, **parameters}
+    return driver.execute(text, [values[name] for name in order]).fetchall()
+
+
+def _insert(driver: sqlite3.Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
+    """Insert the first jobs of chains; of those whose ids were not taken, when they were created and are due."""
+    rows = json.dumps(jobs)
+    created = dict(_run(driver, INSERT_CHAINS, {"jobs": rows}))
+    if len(created) < len(jobs):  # an id is taken, and nothing will be kept
+        return {id_: (instant_of(at), instant_of(at)) for id_, at in created.items()}
+    due = _run(driver, INSERT_CURRENT, {"jobs": rows})
+    return {id_: (instant_of(created[id_]), instant_of(at)) for id_, at in due}
 
 
 @cache

@@ -78,6 +78,14 @@ class Store(Database):
         """
 
     @abstractmethod
+    def start_alone(self, job: NewJob) -> ChainRow:
+        """Insert the first job of a chain that waits for nothing, in a transaction of its own.
+
+        Raises:
+            DuplicateIdError: Its id is taken.
+        """
+
+    @abstractmethod
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         """Wait until nobody else starts chains of these types with these keys, to the end of the transaction.
 
@@ -176,16 +184,6 @@ class Store(Database):
             DuplicateIdError: An id is taken.
         """
         return self._inserting(conn, ((job, "pending") for job in jobs))
-
-    def start_alone(self, job: NewJob) -> ChainRow:
-        """Do that in a transaction of its own, with one job.
-
-        Raises:
-            DuplicateIdError: Its id is taken.
-        """
-        with self.transaction() as conn:
-            (row,) = self.starting(conn, [job])
-            return row
 
     def _inserting(self, conn: Connection, jobs: Iterable[tuple[NewJob, str]]) -> Generator[ChainRow]:
         """Insert first jobs, each with its status."""

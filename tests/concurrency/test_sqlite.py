@@ -74,11 +74,11 @@ def run_into(store, call):
     """Start a call in a thread, and return once its transaction is about to begin; it must wait there."""
     begins = threading.Event()
 
-    def tell(_conn, _cursor, text, _parameters, _context, _many) -> None:
+    def tell(text) -> None:
         if text == "BEGIN IMMEDIATE":
             begins.set()
 
-    event.listen(store.engine, "before_cursor_execute", tell)
+    event.listen(store.engine, "checkout", lambda driver, _record, _proxy: driver.set_trace_callback(tell))
 
     def work():
         with store.transaction() as conn:
