@@ -16,11 +16,10 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Final
 
-from sqlalchemy import Connection
-
 from jobctl import __version__
 from jobctl.attempt import Attempt
 from jobctl.claiming import Claim
+from jobctl.claims import Claimed, Claims
 from jobctl.errors import LockTimeoutError, TryAgainError
 from jobctl.events import Event, Told
 from jobctl.handling import Handling
@@ -33,7 +32,6 @@ from jobctl.presence import Presence, Slots
 from jobctl.registry import Registry
 from jobctl.runners import Finished
 from jobctl.settler import Report, Settler, Settling, settle
-from jobctl.storage import reading
 from jobctl.storage.migrate import check_schema
 from jobctl.storage.records import Due, JobRow, Reaped
 from jobctl.storage.store import Store
@@ -90,7 +88,6 @@ class Worker:
         self.id = new_id()
         self.name = options.name or f"{socket.gethostname()}:{os.getpid()}"
         self._store = store
-        self._own_claim = claim
         self._cut_off = cut_off
         self._options = options
         self._tell = tell
@@ -107,6 +104,7 @@ class Worker:
         self._settler = Settler(store, registry, self._handling, self._close, self._inbox.put)
         self._nothing_ready = False  # said by the last claim
         self._times = Timetable(store, self._types, options.poll)
+        self._claims = Claims(store, self._types, self.name, self._times.front, claim)
         self._round_at = 0.0
         self._failures = 0  # in a row, of the database
         self._pool = Pool(
@@ -241,24 +239,24 @@ class Worker:
         unsettled = any(each.unsettled for each in batch)
         reaping = time.monotonic() >= self._times.reap_at
         self._work_told = False
+        if wanted and not (batch or reaping or self._claims.own):
+            self._claim_alone(wanted)
+            return
         try:
-            with self._store.work(forgettable=not (unsettled or reaping or self._own_claim)) as conn:
+            with self._store.work(forgettable=not (unsettled or reaping or self._claims.own)) as conn:
                 settling = settle(self._store, conn, batch)
                 began = time.monotonic()
                 reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
                 looked = time.monotonic() - began
                 if settling.settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
-                rows = self._claim(conn, wanted) if wanted else []
-                blockers = reading.blockers(conn, rows)
-                asking = reaping or len(rows) < wanted
-                later = bool(rows) and not (batch or reaping)  # handlers shall not wait for the answer
-                full = 0 < wanted == len(rows)  # when the next job is due does not matter then
+                claimed = self._claims.within(conn, wanted) if wanted else Claimed()
+                asking = reaping or len(claimed.rows) < wanted
+                full = 0 < wanted == len(claimed.rows)  # when the next job is due does not matter then
                 began = time.monotonic()
-                due = self._times.ask(conn, full=full, reaping=reaping) if asking and not later else None
+                due = self._times.ask(conn, full=full, reaping=reaping) if asking else None
                 looked += time.monotonic() - began
         except TryAgainError as error:
-            self._work_told = True
             self._database_failed(error)
             return
         except Exception:
@@ -271,15 +269,29 @@ class Worker:
         self._database_works()
         self._round_at = time.monotonic()
         if wanted:
-            self._nothing_ready = not rows and not (due and due.ready)
+            self._nothing_ready = not claimed.rows and not (due and due.ready)
         self._times.plan(due, full=full, reaped=looked if reaping else None)
         if batch:
             self._settler.done()
             self._close(settling)
         self._tell_of_reaped(reaped)
-        self._pool.begin(rows, blockers)
-        if asking and later:
-            self._ask_due()
+        self._pool.begin(*claimed)
+
+    def _claim_alone(self, wanted: int) -> None:
+        """Claim, and no more: handlers shall not wait for the answer to when to look next."""
+        try:
+            claimed = self._claims.alone(wanted)
+        except TryAgainError as error:
+            self._database_failed(error)
+            return
+        self._database_works()
+        self._round_at = time.monotonic()
+        self._nothing_ready = not claimed.rows
+        self._pool.begin(*claimed)
+        if len(claimed.rows) == wanted:
+            self._times.plan(None, full=True)
+        elif (due := self._ask_due()) and due.ready:
+            self._nothing_ready = False
 
     def _is_due(self, wanted: int) -> bool:
         """Whether to begin a transaction; one that may wait for as long as a handler's own, only for good reason."""
@@ -296,17 +308,11 @@ class Worker:
             with self._store.work(read_only=True) as conn:
                 due = self._times.ask(conn)
         except TryAgainError as error:
-            self._work_told = True
             self._database_failed(error)
             return None
         self._database_works()
         self._times.plan(due)
         return due
-
-    def _claim(self, conn: Connection, wanted: int) -> list[JobRow]:
-        if self._own_claim is not None:
-            return self._own_claim(conn, self._types, wanted, worker=self.name, lease=new_id())
-        return self._store.claim(conn, self._types, wanted, worker=self.name, lease=new_id(), front=self._times.front)
 
     def _close(self, settling: Settling) -> None:
         """Forget attempts whose ends are written, and tell of them; on the loop's thread or on the settler's."""
@@ -378,6 +384,7 @@ class Worker:
         self._inbox.put(None)
 
     def _database_failed(self, error: TryAgainError) -> None:
+        self._work_told = True  # for all that is known
         if self._stops and isinstance(error, LockTimeoutError):
             return  # it gave up soon because it stops
         if self._failures == 0:

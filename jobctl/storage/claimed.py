@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
 from typing import Any
 
-from jobctl.storage.decoding import instant_of
+from jobctl.storage.decoding import Instants
 from jobctl.storage.records import JobRow
 
 
 def claimed(found: Iterable[tuple[Any, ...]], *, worker: str, lease: str) -> list[JobRow]:
     """The jobs of a claim, from rows in the order of CLAIMED, the first to be run first: RETURNING has no order."""
-    instants = _Instants()
+    instants = Instants()
     jobs = [
         JobRow(  # by place: to name the fields takes longer
             id_,
@@ -53,11 +52,3 @@ def claimed(found: Iterable[tuple[Any, ...]], *, worker: str, lease: str) -> lis
     ]
     jobs.sort(key=lambda each: (-each.priority, each.scheduled_at, each.id))
     return jobs
-
-
-class _Instants(dict[float, datetime]):
-    """Instants by their seconds since 1970, each made once: jobs that were started together share them."""
-
-    def __missing__(self, seconds: float) -> datetime:
-        made = self[seconds] = instant_of(seconds)
-        return made

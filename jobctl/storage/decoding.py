@@ -14,25 +14,55 @@ if TYPE_CHECKING:
     from jobctl.storage.reading import Detail
 
 
+_STATUS = {each.value: each for each in Status}
+
+
+class Instants(dict[float, datetime]):
+    """Instants by their seconds since 1970, each made once: jobs that were started together share them."""
+
+    def __missing__(self, seconds: float) -> datetime:
+        made = self[seconds] = instant_of(seconds)
+        return made
+
+
 def chain_of(row: ChainRow) -> Chain:
     """The chain that a row stands for."""
-    return Chain(
-        id=row.id,
-        type_name=row.type_name,
-        status=Status(row.status),
-        input=decode_json(row.input),
-        output=None if row.output is None else decode_json(row.output),
-        created_at=row.created_at,
-        closed_at=row.completed_at,
-        job_id=row.job_id,
-        job_type=row.job_type,
-        scheduled_at=row.scheduled_at,
-        attempt=row.attempt,
-        last_error=row.last_error,
-        priority=row.priority,
-        length=row.tail_index + 1,
-        key=row.key,
-        paused=_paused(row),
+    (
+        id_,
+        type_name,
+        status,
+        given,
+        output,
+        created_at,
+        completed_at,
+        job_id,
+        job_type,
+        scheduled_at,
+        attempt,
+        last_error,
+        priority,
+        key,
+        tail_index,
+        paused,
+    ) = row
+    return Chain(  # by place: made for each of many that are started together, and to name the fields takes longer
+        id_,
+        type_name,
+        _STATUS[status],
+        decode_json(given),
+        None if output is None else decode_json(output),
+        created_at,
+        completed_at,
+        job_id,
+        job_type,
+        scheduled_at,
+        attempt,
+        last_error,
+        priority,
+        tail_index + 1,
+        key,
+        False,
+        None if paused is None else Paused(paused),
     )
 
 
@@ -66,7 +96,7 @@ def instant_of(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _paused(row: JobRow | ChainRow) -> Paused | None:
+def _paused(row: JobRow) -> Paused | None:
     return None if row.paused is None else Paused(row.paused)
 
 

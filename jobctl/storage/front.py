@@ -54,12 +54,12 @@ class Front:
             if type_name in types
         ]
 
-    def went_on(self, rows: Iterable[JobRow]) -> None:
-        """These jobs were claimed."""
-        for row in rows:
-            lane, place = (row.type_name, row.priority), (row.scheduled_at, row.chain_id)
-            if lane not in self._claimed or place > self._claimed[lane]:
-                self._claimed[lane] = place
+    def went_on(self, rows: Iterable[JobRow], *, all_: bool) -> None:
+        """These jobs were claimed by a claim that went on; if they are all that there were, the next one need not."""
+        if all_ and not self.rest:
+            self._claimed.clear()
+        else:
+            self._pass(rows)
 
     def looked(self, rows: Sequence[JobRow], seconds: float, *, all_: bool) -> None:
         """These jobs were claimed by a look from the beginning that took so long; they may be all that there were."""
@@ -70,4 +70,10 @@ class Front:
         if not (all_ and dear):  # else what comes now lies behind what was there
             self._claimed.clear()
         if dear or not all_:
-            self.went_on(rows)
+            self._pass(rows)
+
+    def _pass(self, rows: Iterable[JobRow]) -> None:
+        for row in rows:
+            lane, place = (row.type_name, row.priority), (row.scheduled_at, row.chain_id)
+            if lane not in self._claimed or place > self._claimed[lane]:
+                self._claimed[lane] = place

@@ -7,10 +7,10 @@ import os
 import socket
 import time
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from typing import Any, ClassVar
 
@@ -31,7 +31,7 @@ from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, 
 from jobctl.storage import postgres_statements as own
 from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
-from jobctl.storage.decoding import instant_of
+from jobctl.storage.decoding import Instants
 from jobctl.storage.front import Front
 from jobctl.storage.parameters import (
     JsonRow,
@@ -42,6 +42,7 @@ from jobctl.storage.parameters import (
     started_row,
     type_rows,
 )
+from jobctl.storage.postgres_alone import Alone, run_alone
 from jobctl.storage.postgres_connecting import Address, Listener
 from jobctl.storage.postgres_driver import (
     compiled,
@@ -50,7 +51,6 @@ from jobctl.storage.postgres_driver import (
     invalidate_lost,
     invalidating,
     literal,
-    run_alone,
     run_text,
 )
 from jobctl.storage.records import ChainRow, Complete, Continue, JobRow, Locked, NewJob, Settled, Settlement
@@ -234,11 +234,9 @@ class PostgresStore(Store):
         """
         with self.translated():
             parameters = first_parameters(first_job_row(job, "pending"))
-            found = run_alone(self.engine, b"jobctl_start", own.INSERT_CHAIN, parameters)
-        if found.ntuples == 0:
-            refuse_taken([job], ())
-        created, due = (instant_of(float(value)) for place in (1, 2) if (value := found.get_value(0, place)))
-        return started_row(job, "pending", created, due)
+            made = _instants(run_alone(self.engine, Alone(b"jobctl_start", own.INSERT_CHAIN, parameters)))
+        refuse_taken([job], made.keys())
+        return started_row(job, "pending", *made[job.id])
 
     def insert_chains(
         self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
@@ -284,24 +282,19 @@ class PostgresStore(Store):
         lease: str,
         front: Front | None = None,
     ) -> list[JobRow]:
-        def take(statement: Executable, most: int, among: int, **parameters: str) -> list[JobRow]:
-            look = most * own.LOOK_AHEAD
-            numbers = {"most": most, "look": look, "look_each": most + (look - most) // max(among, 1)}
-            names = {"types": type_rows(types), "claim_worker": worker, "claim_lease": lease}
-            return claimed(self.run(conn, statement, {**numbers, **names, **parameters}), worker=worker, lease=lease)
+        return _claim(partial(self.run, conn), types, limit, worker, lease, front)
 
-        if front is None:
-            return take(own.CLAIM, limit, len(types))
-        lanes = front.lanes(types)
-        jobs = take(own.CLAIM_ON, limit, len(lanes), lanes=json.dumps(lanes)) if lanes else []
-        front.went_on(jobs)
-        lacking = limit - len(jobs)
-        if lacking and not (jobs and front.rest):
-            begin = time.monotonic()
-            others = take(own.CLAIM, lacking, len(types))
-            front.looked(others, time.monotonic() - begin, all_=len(others) < lacking)
-            jobs += others
-        return jobs
+    def claim_alone(
+        self, types: Mapping[str, float], limit: int, *, worker: str, lease: str, front: Front
+    ) -> list[JobRow]:
+        """Differs because one statement does it, and is a transaction by itself."""
+
+        def run(statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+            name = b"jobctl_claim" if statement is own.CLAIM else b"jobctl_claim_on"
+            return run_alone(self.engine, Alone(b"jobctl_claiming", own.CLAIMING), Alone(name, statement, parameters))
+
+        with self.translated():
+            return _claim(run, types, limit, worker, lease, front)
 
     def claims_under_way(self, conn: Connection) -> set[str]:
         """Differs because a claim waits for nobody; but it has read which types are paused, and has a lock for that."""
@@ -315,6 +308,35 @@ class PostgresStore(Store):
             self.run(conn, own.NOTIFY, {"told": json.dumps(payloads)})
 
 
+def _claim(
+    run: Callable[[Executable, Mapping[str, Any]], list[tuple[Any, ...]]],
+    types: Mapping[str, float],
+    limit: int,
+    worker: str,
+    lease: str,
+    front: Front | None,
+) -> list[JobRow]:
+    """Claim where the last claim ended, and only if there is nothing from the first job that waits on."""
+
+    def take(statement: Executable, among: int, **parameters: str) -> list[JobRow]:
+        look = limit * own.LOOK_AHEAD
+        numbers = {"most": limit, "look": look, "look_each": limit + (look - limit) // max(among, 1)}
+        names = {"types": type_rows(types), "claim_worker": worker, "claim_lease": lease}
+        return claimed(run(statement, {**numbers, **names, **parameters}), worker=worker, lease=lease)
+
+    lanes = [] if front is None else front.lanes(types)
+    if front is not None and lanes:
+        jobs = take(own.CLAIM_ON, len(lanes), lanes=json.dumps(lanes))
+        if jobs:
+            front.went_on(jobs, all_=len(jobs) < limit)
+            return jobs
+    begin = time.monotonic()
+    jobs = take(own.CLAIM, len(types))
+    if front is not None:
+        front.looked(jobs, time.monotonic() - begin, all_=len(jobs) < limit)
+    return jobs
+
+
 def _insertion(part: Sequence[JsonRow]) -> tuple[Executable, dict[str, str | None]]:
     """The statement that starts chains with these jobs, and its parameters."""
     if len(part) == 1:
@@ -324,7 +346,8 @@ def _insertion(part: Sequence[JsonRow]) -> tuple[Executable, dict[str, str | Non
 
 def _instants(found: Sequence[tuple[Any, ...]]) -> dict[str, tuple[datetime, datetime]]:
     """Of chains that were started, by their ids: when they were made, and when they are due."""
-    return {row[0]: (instant_of(row[1]), instant_of(row[2])) for row in found}
+    instants = Instants()
+    return {row[0]: (instants[row[1]], instants[row[2]]) for row in found}
 
 
 def _is_plain_end(settlement: Settlement) -> bool:

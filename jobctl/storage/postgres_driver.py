@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import psycopg
-from psycopg.errors import InvalidSqlStatementName, error_from_result
-from psycopg.generators import execute
-from psycopg.pq import Escaping, ExecStatus, TransactionStatus
+from psycopg.errors import error_from_result
+from psycopg.pq import Escaping, ExecStatus
 from psycopg.pq.abc import PGresult
-from sqlalchemy import Connection, Engine, Executable
+from sqlalchemy import Connection, Executable
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
-_NUMBERING_DIALECT = psycopg_dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
 _DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
 
 _CURSOR = "jobctl_cursor"
 """Where a connection keeps the cursor for our own statements."""
-
-_PREPARED = "jobctl_prepared"
-"""Where a connection keeps which statements it has run, by their names, and whether it has prepared them."""
 
 
 def driver_of(conn: Connection) -> psycopg.Connection[Any]:
@@ -45,52 +40,13 @@ def run_text(conn: Connection, script: str) -> PGresult:
     driver = driver_of(conn)
     encoding = driver.info.encoding
     try:
-        return _good(driver.pgconn.exec_(script.encode(encoding)), encoding)
+        return checked(driver.pgconn.exec_(script.encode(encoding)), encoding)
     except psycopg.Error:
         invalidate_lost(conn)
         raise
 
 
-def run_alone(engine: Engine, name: bytes, statement: Executable, parameters: Mapping[str, str | None]) -> PGresult:
-    """Run a statement as a transaction of its own, past SQLAlchemy's connection and the driver's cursor.
-
-    These take longer than all that a client does else. A connection prepares the statement, by this name, once it runs
-    it for the second time: a command runs it once.
-    """
-    with closing(engine.raw_connection()) as conn:
-        driver = conn.driver_connection
-        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
-        pgconn, encoding = driver.pgconn, driver.info.encoding
-        text, names = _numbered(statement)
-        values = [None if (value := parameters[each]) is None else value.encode(encoding) for each in names]
-        prepared: dict[bytes, bool] = conn.info.setdefault(_PREPARED, {})
-        try:
-            if name not in prepared:
-                prepared[name] = False
-                pgconn.send_query_params(text, values)
-                return _answer(driver)
-            if prepared[name]:
-                with suppress(InvalidSqlStatementName):  # the driver lets go of all after a rollback or a DROP
-                    pgconn.send_query_prepared(name, values)
-                    return _answer(driver)
-            pgconn.send_prepare(name, text)
-            _answer(driver)
-            prepared[name] = True
-            pgconn.send_query_prepared(name, values)
-            return _answer(driver)
-        except BaseException:
-            if pgconn.transaction_status != TransactionStatus.IDLE:  # lost, or interrupted: nobody shall have it so
-                conn.invalidate()
-            raise
-
-
-def _answer(driver: psycopg.Connection[Any]) -> PGresult:
-    """The result of the statement that was sent; waits so that it can be interrupted."""
-    (result,) = driver.wait(execute(driver.pgconn))
-    return _good(result, driver.info.encoding)
-
-
-def _good(result: PGresult, encoding: str) -> PGresult:
+def checked(result: PGresult, encoding: str) -> PGresult:
     """The result of a statement that did not fail.
 
     Raises:
@@ -133,10 +89,3 @@ def compiled(statement: Executable) -> tuple[bytes, dict[str, Any]]:
     """The text of a statement as psycopg takes it, and the constants in it."""
     made = statement.compile(dialect=_DIALECT)  # type: ignore[attr-defined]
     return str(made).encode(), made.params
-
-
-@cache
-def _numbered(statement: Executable) -> tuple[bytes, tuple[str, ...]]:
-    """The text of a statement as the server takes it, which has no constants, and the names of its parameters."""
-    made = statement.compile(dialect=_NUMBERING_DIALECT)  # type: ignore[attr-defined]
-    return str(made).encode(), tuple(made.positiontup)

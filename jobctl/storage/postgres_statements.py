@@ -89,6 +89,13 @@ def _claim(lanes: Any, *where: ColumnElement[bool]) -> Update:
 CLAIM = _claim(leasing.LANES)
 """Claim from the first job that waits on."""
 
+CLAIMING = text("""
+    SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+        set_config('plan_cache_mode', 'force_generic_plan', true), set_config('jit', 'off', true),
+        set_config('synchronous_commit', 'off', true)
+""")
+"""What a worker's transactions set, for a claim in a transaction of its own."""
+
 _lane = rows("lanes", type_name="text", priority="int", due="number", chain_id="id")
 _lanes = select(_lane).where(leasing.not_paused(_lane)).subquery("lane")
 CLAIM_ON = _claim(

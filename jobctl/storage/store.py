@@ -117,6 +117,13 @@ class Store(Database):
             front: Where the same worker's claims go on.
         """
 
+    def claim_alone(
+        self, types: Mapping[str, float], limit: int, *, worker: str, lease: str, front: Front
+    ) -> list[JobRow]:
+        """Do that in a transaction of its own; a crash of the machine may undo it, one of ours not."""
+        with self.work(forgettable=True) as conn:
+            return self.claim(conn, types, limit, worker=worker, lease=lease, front=front)
+
     def claims_under_way(self, conn: Connection) -> set[str]:
         """What names the transactions that may be claiming jobs by what they read before this one began.
 

@@ -116,6 +116,7 @@ def test_reaping_has_a_limit(client, store):
     rows += claim(store, "a", seconds=0.02)
     eventually(lambda: store_due(store).lease < -0.02)
     assert [each.id for each in reap(store, limit=1)] == [rows[0].id]
+    eventually(lambda: store_due(store).lease < 0)
     assert {each.id for each in reap(store, limit=10)} == {rows[1].id, rows[2].id}
 
 

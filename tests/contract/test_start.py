@@ -15,6 +15,7 @@ from jobctl.codecs import MAX_DEPTH, decode_json, encode_json
 from jobctl.errors import DuplicateIdError, InvalidDataError, NotFoundError, UsageError
 from jobctl.ids import new_id
 from jobctl.registry import Registry
+from jobctl.storage import sqlite as sqlite_module
 from jobctl.storage.records import Retry
 
 TOLERANCE = timedelta(seconds=30)  # between the clocks and for a machine under load
@@ -354,18 +355,18 @@ def test_empty_batch(client):
 def test_batch_takes_few_statements(client):
     """A thousand chains without keys and blockers take four statements, and on SQLite one for each of the two tables."""
     statements = []
-    class_, name, times = (
-        (psycopg.Cursor, "execute", 4) if client.store.dialect == "postgresql" else (type(client.store), "run", 2)
+    where, name, times = (
+        (psycopg.Cursor, "execute", 4) if client.store.dialect == "postgresql" else (sqlite_module, "_run", 2)
     )
-    call = getattr(class_, name)
+    call = getattr(where, name)
 
-    def counted(self, *arguments, **named):
+    def counted(*arguments, **named):
         statements.append(arguments)
-        return call(self, *arguments, **named)
+        return call(*arguments, **named)
 
     client.start("warm")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(class_, name, counted)
+        patch.setattr(where, name, counted)
         chains = client.start_many(NewChain("a", number) for number in range(1000))
     assert [each.input for each in chains] == list(range(1000))
     assert len(statements) == times

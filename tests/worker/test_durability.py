@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine, text
 from worker.workshop import Workshop, make
 
+from jobctl import Client, NewChain
 from jobctl.events import Told
+from jobctl.ids import new_id
+from jobctl.storage import postgres as postgres_module
+from jobctl.storage.front import Front
+from jobctl.storage.postgres_alone import Alone, run_alone
+from jobctl.storage.postgres_statements import CLAIMING
 from jobctl.storage.store import Store
+
+SOURCE = "SELECT source FROM pg_settings WHERE name = 'synchronous_commit'"
 
 
 def waits(store: Store, conn: Connection) -> bool:
     """Whether the commit of this transaction waits for the disk, as far as it is jobctl that says."""
     if store.dialect == "postgresql":
-        source = "SELECT source FROM pg_settings WHERE name = 'synchronous_commit'"
-        return conn.exec_driver_sql(source).scalar_one() != "session"
+        return conn.exec_driver_sql(SOURCE).scalar_one() != "session"
     return conn.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2  # FULL; NORMAL does not, where there is a log
 
 
@@ -43,6 +50,15 @@ def test_only_claims_do_not_wait(shop: Workshop, mode: str, monkeypatch: pytest.
             return done
 
         monkeypatch.setattr(store, name, seeing)
+
+    def seeing_alone(engine: Engine, *steps: Alone):
+        rows = run_alone(engine, *steps)
+        if rows and steps[-1].name.startswith(b"jobctl_claim"):
+            ((source,),) = run_alone(engine, *steps[:-1], Alone(b"seen", text(SOURCE)))
+            seen.add(("claim", source != "session"))
+        return rows
+
+    monkeypatch.setattr(postgres_module, "run_alone", seeing_alone)
     working = shop.work(make(mode))
     shop.start("step", 1)
     working.until(Told.JOB_COMPLETED)  # the first claim goes with a look for leases that ran out
@@ -50,6 +66,22 @@ def test_only_claims_do_not_wait(shop: Workshop, mode: str, monkeypatch: pytest.
     shop.start("step", 2)
     working.until(Told.JOB_COMPLETED, times=2)
     assert seen == {("claim", False), ("settle" if mode == "plain" else "hold", True)}
+
+
+def test_a_claim_alone_leaves_nothing_behind(postgres_url: str):
+    """What a claim in a transaction of its own sets is gone with it: the connection's next user waits for the disk."""
+    shown = text("SELECT name, setting, source FROM pg_settings WHERE source = 'session'")
+    with Client(postgres_url) as client:
+        client.start_many([NewChain("a") for _ in range(5)])
+        store = client.store
+        before = run_alone(store.engine, Alone(b"shown", shown))
+        for _ in range(4):  # sent whole, prepared, and then known
+            (row,) = store.claim_alone({"a": 60.0}, 1, worker="w", lease=new_id(), front=Front())
+            assert client.get(row.chain_id).status == "running"
+            assert run_alone(store.engine, Alone(b"shown", shown)) == before
+        assert (
+            len(run_alone(store.engine, Alone(b"jobctl_claiming", CLAIMING), Alone(b"shown", shown))) == len(before) + 5
+        )
 
 
 def test_a_result_that_is_not_read_to_the_end(shop: Workshop):
