@@ -9,6 +9,8 @@ from typing import Any
 from benchmarks.measuring import Result, Sizes
 from benchmarks.side_by_side import PEERS
 
+PICK_UP = ("pick-up, p50", "pick-up, p99")
+
 
 @dataclass(frozen=True)
 class Source:
@@ -111,6 +113,14 @@ def goals(sizes: Sizes) -> list[Goal]:
         ),
         Goal("SQLite, plain handlers, a second", Source("plain-default-1", "sqlite", "processed"), 1.0, 15_000),
         Goal(
+            "SQLite, plain handlers: a bare loop on PostgreSQL",
+            Source("plain-default-1", "sqlite", "processed"),
+            (_pg("bare-batches"),),
+            15_000 / 37_000,
+        ),
+        Goal("pick-up p50: PgQueuer", _pg("pick-up", PICK_UP[0]), (_pg("pgqueuer-pick-up", PICK_UP[0]),), most=2 / 3.3),
+        Goal("pick-up p99: PgQueuer", _pg("pick-up", PICK_UP[1]), (_pg("pgqueuer-pick-up", PICK_UP[1]),), most=5 / 5.3),
+        Goal(
             "old snapshot, least window: % of undisturbed",
             _pg("old-snapshot", "beside an old snapshot, least window"),
             1.0,
@@ -123,8 +133,8 @@ def goals(sizes: Sizes) -> list[Goal]:
         scheduled = Source("claim", kind, f"claim, {fewest} waiting, {most} scheduled")
         few_of_many = Source("claim", kind, f"claim, {fewest} waiting, 50 types")
         found += [
-            Goal("pick-up p50, ms", Source("pick-up", kind, "pick-up, p50"), 1.0, most=2),
-            Goal("pick-up p99, ms", Source("pick-up", kind, "pick-up, p99"), 1.0, most=5),
+            Goal("pick-up p50, ms", Source("pick-up", kind, PICK_UP[0]), 1.0, most=2),
+            Goal("pick-up p99, ms", Source("pick-up", kind, PICK_UP[1]), 1.0, most=5),
             Goal(f"claim of {most}: of {fewest}", one, (few,), most=1.3),
             Goal(f"claim of {most} of 50 types: of {fewest}", many, (few_of_many,), most=1.3),
             Goal(f"claim before {most} scheduled: none scheduled", scheduled, (few,), most=1.3),

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from jobctl.claiming import Claim
 from jobctl.ids import new_id
 from jobctl.storage import reading
+from jobctl.storage.decoding import held_of
 from jobctl.storage.front import Front
 from jobctl.storage.records import ChainRow, JobRow
 from jobctl.storage.store import Store
@@ -47,27 +48,32 @@ class Claims:
         self._types = types
         self._worker = worker
         self._front = front
-        self._left: Sequence[JobRow] = ()  # claimed, when the database went away before all of them was read
+        self._unread: Sequence[JobRow] = ()  # claimed, when the database went away before their blockers were read
 
     def within(self, conn: Connection, most: int) -> Claimed:
         """Take up to so many jobs in a transaction."""
-        rows = self._left or self._claim(conn, most)
-        blockers = reading.blockers(conn, rows)
-        self._left = ()
-        return Claimed(rows, blockers)
+        lease = new_id()
+        if self.own is not None:
+            rows = self.own(conn, self._types, most, worker=self._worker, lease=lease)
+        else:
+            rows = self._store.claim(conn, self._types, most, worker=self._worker, lease=lease, front=self._front)
+        return Claimed(rows, reading.blockers(conn, rows))
 
     def alone(self, most: int) -> Claimed:
         """Take up to so many jobs in a transaction of its own, and in less time."""
-        self._left = self._left or self._store.claim_alone(
-            self._types, most, worker=self._worker, lease=new_id(), front=self._front
-        )
-        if any(each.blocker_count for each in self._left):
-            with self._store.work(read_only=True) as conn:
-                return self.within(conn, most)
-        rows, self._left = self._left, ()
-        return Claimed(rows)
+        self.give_back()
+        rows = self._store.claim_alone(self._types, most, worker=self._worker, lease=new_id(), front=self._front)
+        if not any(each.blocker_count for each in rows):
+            return Claimed(rows)
+        self._unread = rows
+        with self._store.work(read_only=True) as conn:
+            claimed = Claimed(rows, reading.blockers(conn, rows))
+        self._unread = ()
+        return claimed
 
-    def _claim(self, conn: Connection, most: int) -> list[JobRow]:
-        if self.own is not None:
-            return self.own(conn, self._types, most, worker=self._worker, lease=new_id())
-        return self._store.claim(conn, self._types, most, worker=self._worker, lease=new_id(), front=self._front)
+    def give_back(self) -> None:
+        """Give back jobs that were claimed and could not be handed over, as if they had never been claimed."""
+        if self._unread:
+            with self._store.work() as conn:
+                self._store.release(conn, map(held_of, self._unread))
+            self._unread = ()

@@ -160,6 +160,8 @@ class Worker:
             watcher.close()
             self._keeper.close()
             self._settler.close()  # it may have something to count yet
+            with suppress(TryAgainError):  # then their leases run out
+                self._claims.give_back()
             self._tally.close()
             self._presence.close()
             self._pool.close()
@@ -286,12 +288,12 @@ class Worker:
             return
         self._database_works()
         self._round_at = time.monotonic()
-        self._nothing_ready = not claimed.rows
         self._pool.begin(*claimed)
-        if len(claimed.rows) == wanted:
+        full = len(claimed.rows) == wanted
+        if full:
             self._times.plan(None, full=True)
-        elif (due := self._ask_due()) and due.ready:
-            self._nothing_ready = False
+        due = None if full else self._ask_due()
+        self._nothing_ready = due is not None and not (claimed.rows or due.ready)
 
     def _is_due(self, wanted: int) -> bool:
         """Whether to begin a transaction; one that may wait for as long as a handler's own, only for good reason."""

@@ -32,7 +32,7 @@ class Front:
         """Begin with a look from the beginning.
 
         Args:
-            poll: How many seconds may pass at most without another, while claims lack something.
+            poll: How many seconds at most to put off a look that costs much, while claims lack something.
         """
         self._poll = poll
         self._claimed: dict[tuple[str, int], tuple[datetime, str]] = {}
@@ -41,7 +41,7 @@ class Front:
 
     @property
     def rest(self) -> float:
-        """For how many seconds a claim that has found something and lacks more is not to look from the beginning."""
+        """For how many seconds a look from the beginning costs too much to be made for what a claim lacks."""
         return max(0.0, self._dear_until - time.monotonic())
 
     def lanes(self, types: Collection[str]) -> list[JsonRow]:
@@ -55,7 +55,7 @@ class Front:
         ]
 
     def went_on(self, rows: Iterable[JobRow], *, all_: bool) -> None:
-        """These jobs were claimed by a claim that went on; if they are all that there were, the next one need not."""
+        """These jobs were claimed by a claim that went on; after all that there were, the next one begins anew."""
         if all_ and not self.rest:
             self._claimed.clear()
         else:

@@ -42,7 +42,7 @@ from jobctl.storage.parameters import (
     started_row,
     type_rows,
 )
-from jobctl.storage.postgres_alone import Alone, run_alone
+from jobctl.storage.postgres_alone import Alone, Step
 from jobctl.storage.postgres_connecting import Address, Listener
 from jobctl.storage.postgres_driver import (
     compiled,
@@ -66,17 +66,15 @@ MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
 # The statements of an attempt, each line sent as one text past the driver: that takes a third of the time. What they do
 # is done in functions: planned anew for each attempt, it took the server as long as all else.
 
-HOLD = "BEGIN; SAVEPOINT jobctl_handler; SELECT * FROM jobctl_hold({chain_id})"
-COMPLETE_HELD = "RELEASE SAVEPOINT jobctl_handler; SELECT jobctl_complete({chain_id}, {worker}, {output}); COMMIT"
+_HELD = "jobctl_held"
+"""Where a connection keeps the chain that it has locked by HOLD, as long as no job was made that waits for it."""
 
-# A statement's plan is kept until the server has looked at the tables anew, which it does once a minute. One that was
-# made while nothing waited would scan a table then, or all of an index, however much it has in it by now. Left to
-# itself the server plans each claim anew, as it takes the number that is wanted for a tenth of all: that takes twice as
-# long as to run it. By the same guess the plan counts as so dear that it would be compiled, for tenths of a second.
-FOR_WORK = (
-    "; SET LOCAL enable_seqscan TO off; SET LOCAL enable_bitmapscan TO off"
-    "; SET LOCAL plan_cache_mode TO force_generic_plan; SET LOCAL jit TO off"
+HOLD = "BEGIN; SAVEPOINT jobctl_handler; SELECT * FROM jobctl_hold({chain_id})"
+COMPLETE_HELD = (
+    "RELEASE SAVEPOINT jobctl_handler; SELECT jobctl_complete({chain_id}, {lease}, {worker}, {output}); COMMIT"
 )
+
+FOR_WORK = "".join(f"; SET LOCAL {name} TO {value}" for name, value in own.WORK_SETTINGS.items())
 FORGETTABLE = FOR_WORK + "; SET LOCAL synchronous_commit TO off"
 
 # SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -108,6 +106,11 @@ class PostgresStore(Store):
         )
         super().__init__(engine, address.label)
         self._address = address
+        self.alone = Alone(engine)
+
+    def close(self) -> None:
+        self.alone.close()
+        super().close()
 
     def translate(self, error: Exception) -> JobctlError | None:
         cause = error.orig if isinstance(error, DBAPIError) else error
@@ -187,6 +190,7 @@ class PostgresStore(Store):
     def hold(self, conn: Connection, chain_id: str) -> Locked | None:
         """Differs because a round trip takes longer than a statement: all are sent as one text, BEGIN too."""
         driver = driver_of(conn)
+        conn.info.pop(_HELD, None)
         found = run_text(conn, HOLD.format(chain_id=literal(driver, chain_id)))
         if found.ntuples == 0:
             return None
@@ -195,15 +199,28 @@ class PostgresStore(Store):
         texts = [None if each is None else each.decode(encoding) for each in values]
         id_, job_id, index, type_name, status, priority, attempt, lease, awaited = texts
         assert id_ and job_id and index and type_name and status and priority and attempt  # noqa: S101, PT018 - NOT NULL
-        return Locked(
-            id_, job_id, int(index), type_name, status, int(priority), int(attempt), lease, awaited=awaited == "t"
-        )
+        if awaited == "f":
+            conn.info[_HELD] = chain_id
+        return Locked(id_, job_id, int(index), type_name, status, int(priority), int(attempt), lease)
+
+    def insert_blockers(self, conn: Connection, edges: Sequence[JsonRow]) -> None:
+        super().insert_blockers(conn, edges)
+        if any(each["chain_id"] == conn.info.get(_HELD) for each in edges):
+            del conn.info[_HELD]
 
     def settle_held(self, conn: Connection, settlement: Settlement, locked: Locked) -> Settled:
-        """Differs as above: a chain that ends and that nothing waits for ends in one round trip, COMMIT too."""
+        """Differs as above: a chain that ends and that nothing waits for ends in one round trip, COMMIT too.
+
+        What else a worker's attempt comes to is one statement, as in ``settle``.
+        """
         held, outcome = settlement.held, settlement.outcome
-        if isinstance(outcome, Complete) and not locked.awaited:
-            values = {"chain_id": held.chain_id, "worker": held.worker or "", "output": outcome.output}
+        if isinstance(outcome, Complete) and conn.info.get(_HELD) == held.chain_id:
+            values = {
+                "chain_id": held.chain_id,
+                "lease": held.lease or "",
+                "worker": held.worker or "",
+                "output": outcome.output,
+            }
             driver = driver_of(conn)
             run_text(conn, COMPLETE_HELD.format(**{name: literal(driver, value) for name, value in values.items()}))
             return Settled(frozenset({held.id}), closed=True)
@@ -232,9 +249,9 @@ class PostgresStore(Store):
 
         That, and what there is nothing to look at here, was a third of the time of single starts.
         """
-        with self.translated():
-            parameters = first_parameters(first_job_row(job, "pending"))
-            made = _instants(run_alone(self.engine, Alone(b"jobctl_start", own.INSERT_CHAIN, parameters)))
+        parameters = first_parameters(first_job_row(job, "pending"))
+        with self.translated(), self.alone() as run:
+            made = _instants(run(Step(b"jobctl_start", own.INSERT_CHAIN, parameters)))
         refuse_taken([job], made.keys())
         return started_row(job, "pending", *made[job.id])
 
@@ -288,13 +305,13 @@ class PostgresStore(Store):
         self, types: Mapping[str, float], limit: int, *, worker: str, lease: str, front: Front
     ) -> list[JobRow]:
         """Differs because one statement does it, and is a transaction by itself."""
+        with self.translated(), self.alone() as run:
 
-        def run(statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-            name = b"jobctl_claim" if statement is own.CLAIM else b"jobctl_claim_on"
-            return run_alone(self.engine, Alone(b"jobctl_claiming", own.CLAIMING), Alone(name, statement, parameters))
+            def take(statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+                name = b"jobctl_claim" if statement is own.CLAIM else b"jobctl_claim_on"
+                return run(Step(b"jobctl_claiming", own.CLAIMING), Step(name, statement, parameters))
 
-        with self.translated():
-            return _claim(run, types, limit, worker, lease, front)
+            return _claim(take, types, limit, worker, lease, front)
 
     def claims_under_way(self, conn: Connection) -> set[str]:
         """Differs because a claim waits for nobody; but it has read which types are paused, and has a lock for that."""

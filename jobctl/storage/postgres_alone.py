@@ -7,7 +7,7 @@ BEGIN, the statement and COMMIT longer than the statement, above all where proce
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -17,18 +17,21 @@ from psycopg.errors import InvalidSqlStatementName
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
-from sqlalchemy import Engine, Executable
+from sqlalchemy import Engine, Executable, PoolProxiedConnection
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
 from jobctl.storage.postgres_driver import checked
 
 _DIALECT = psycopg_dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
+MOST_KEPT = 5
+"""As many are kept for the next calls, as are in an engine's pool."""
+
 _PREPARED = "jobctl_prepared"
 """Where a connection keeps which statements it has run, and which of them it has prepared."""
 
 
-class Alone(NamedTuple):
+class Step(NamedTuple):
     """A statement and its parameters.
 
     Attributes:
@@ -40,60 +43,120 @@ class Alone(NamedTuple):
     parameters: Mapping[str, str | int | None] = {}
 
 
-def run_alone(engine: Engine, *steps: Alone) -> list[tuple[Any, ...]]:
-    """Run statements as one transaction; returns the rows of the last.
+class _Message(NamedTuple):
+    """What is sent: a statement whole, or what it is prepared as; or, before that, the statement to be prepared."""
 
-    A connection prepares a statement once it runs it for the second time: a command runs it once.
+    send: Callable[[], object]
+    name: bytes
+    prepares: bool = False
+
+
+class Alone:
+    """Connections that run nothing but such statements, taken out of an engine's pool when they are first needed.
+
+    To take one and give it back each time would cost a sixth of a start; and of those that handlers have the driver
+    deallocates what is prepared whenever one of them fails.
     """
-    with closing(engine.raw_connection()) as conn:
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept: list[PoolProxiedConnection] = []
+
+    @contextmanager
+    def __call__(self) -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+        """A connection, as what runs statements on it: each call is a transaction, and returns its last step's rows.
+
+        It prepares a statement once it runs it for the second time: a command runs it once.
+        """
+        try:
+            conn = self._kept.pop()
+        except IndexError:
+            conn = self._engine.raw_connection()
         driver = conn.driver_connection
         assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
-        prepared: dict[bytes, bool] = conn.info.setdefault(_PREPARED, {})
         try:
-            try:
-                result = _run(driver, steps, prepared)
-            except InvalidSqlStatementName:  # the driver has let go of all, as it does after a rollback or a DROP
-                prepared.update(dict.fromkeys(prepared, False))
-                result = _run(driver, steps, prepared)
-        except BaseException:
-            if driver.pgconn.transaction_status != TransactionStatus.IDLE:  # lost, or interrupted
-                conn.invalidate()
-            raise
-        transformer = Transformer(driver)
-        transformer.set_pgresult(result)
-        return transformer.load_rows(0, result.ntuples, tuple)
+            yield partial(_run, driver, conn.info.setdefault(_PREPARED, {}))
+        finally:
+            if driver.pgconn.transaction_status != TransactionStatus.IDLE or driver.pgconn.pipeline_status:
+                conn.invalidate()  # lost, or interrupted: nobody shall have it so
+                conn.close()
+            elif len(self._kept) < MOST_KEPT:
+                self._kept.append(conn)
+            else:
+                conn.close()
+
+    def close(self) -> None:
+        """Give all back that nobody uses."""
+        while self._kept:
+            self._kept.pop().close()
 
 
-def _run(driver: psycopg.Connection[Any], steps: Sequence[Alone], prepared: dict[bytes, bool]) -> PGresult:
+def _run(driver: psycopg.Connection[Any], prepared: dict[bytes, bool], *steps: Step) -> list[tuple[Any, ...]]:
+    for _ in steps:
+        with suppress(InvalidSqlStatementName):  # somebody in between has let go of it: one is known now
+            return _try(driver, prepared, steps)
+    return _try(driver, prepared, steps)
+
+
+def _try(driver: psycopg.Connection[Any], prepared: dict[bytes, bool], steps: Sequence[Step]) -> list[tuple[Any, ...]]:
     pgconn, encoding = driver.pgconn, driver.info.encoding
     messages = [each for step in steps for each in _messages(pgconn, encoding, step, prepared)]
-    if len(messages) == 1:
-        messages[0]()
-        return checked(driver.wait(execute(pgconn))[0], encoding)
-    pgconn.enter_pipeline_mode()
-    for send in (*messages, pgconn.pipeline_sync):
-        send()
-    results = [driver.wait(execute(pgconn))[0] for _ in (*messages, pgconn.pipeline_sync)]
-    pgconn.exit_pipeline_mode()
-    failed = [each for each in results if each.status == ExecStatus.FATAL_ERROR]
-    return checked((failed or results[:-1])[-1], encoding)
+    piped = len(messages) > 1
+    if piped:
+        pgconn.enter_pipeline_mode()
+    for each in messages:
+        each.send()
+    if piped:
+        pgconn.pipeline_sync()
+    answers: list[list[PGresult]] = []
+    try:
+        while len(answers) < len(messages) or (piped and answers[-1][-1].status != ExecStatus.PIPELINE_SYNC):
+            answers.append(driver.wait(execute(pgconn)) or _lost())
+    except psycopg.OperationalError:
+        _check(answers, messages, prepared, encoding)  # what the server said before tells more
+        raise
+    if piped:
+        pgconn.exit_pipeline_mode()
+    _check(answers, messages, prepared, encoding)
+    transformer = Transformer(driver)
+    transformer.set_pgresult(last := answers[len(messages) - 1][0])
+    return transformer.load_rows(0, last.ntuples, tuple)
 
 
-def _messages(
-    pgconn: PGconn, encoding: str, step: Alone, prepared: dict[bytes, bool]
-) -> Iterator[Callable[[], object]]:
-    """What sends a statement, message by message."""
+def _messages(pgconn: PGconn, encoding: str, step: Step, prepared: Mapping[bytes, bool]) -> Iterator[_Message]:
     text, names, constants = _numbered(step.statement)
     given = {**constants, **step.parameters}
     values = [None if (value := given[name]) is None else str(value).encode(encoding) for name in names]
-    if step.name not in prepared:
-        prepared[step.name] = False
-        yield partial(pgconn.send_query_params, text, values)
+    known = prepared.get(step.name)
+    if known is None:
+        yield _Message(partial(pgconn.send_query_params, text, values), step.name)
         return
-    if not prepared[step.name]:
-        prepared[step.name] = True
-        yield partial(pgconn.send_prepare, step.name, text)
-    yield partial(pgconn.send_query_prepared, step.name, values)
+    if not known:
+        yield _Message(partial(pgconn.send_prepare, step.name, text), step.name, prepares=True)
+    yield _Message(partial(pgconn.send_query_prepared, step.name, values), step.name)
+
+
+def _lost() -> list[PGresult]:
+    raise psycopg.OperationalError("the connection was lost")
+
+
+def _check(
+    answers: Sequence[Sequence[PGresult]], messages: Sequence[_Message], prepared: dict[bytes, bool], encoding: str
+) -> None:
+    """Take note of what is prepared, and raise the first error: that of a commit comes after the statement's result."""
+    for place, results in enumerate(answers):
+        message = messages[place] if place < len(messages) else None
+        for result in results:
+            if message is None and result.status == ExecStatus.PIPELINE_SYNC:
+                continue
+            try:
+                checked(result, encoding)
+            except InvalidSqlStatementName:
+                if message is not None:
+                    prepared[message.name] = False
+                raise
+        if message is not None:
+            prepared[message.name] = message.prepares or prepared.get(message.name, False)
 
 
 @cache

@@ -84,11 +84,7 @@ class ChainRow(NamedTuple):
 
 
 class Locked(NamedTuple):
-    """The current job of an open chain, whose row is locked.
-
-    Attributes:
-        awaited: Whether a job may wait for the chain.
-    """
+    """The current job of an open chain, whose row is locked."""
 
     chain_id: str
     job_id: str
@@ -98,7 +94,6 @@ class Locked(NamedTuple):
     priority: int
     attempt: int
     lease: str | None
-    awaited: bool = True
 
 
 class Held(NamedTuple):

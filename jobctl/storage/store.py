@@ -105,8 +105,8 @@ class Store(Database):
     ) -> list[JobRow]:
         """Take up to so many ready jobs, the highest priority and then the earliest due first.
 
-        With a front, most claims go on where the last one ended: what lies before, of another priority or type may be
-        taken up to a second late while so many wait that each claim gets all that it wants.
+        With a front, claims go on where the last one ended, and are left at what they find: what lies before, of
+        another priority or type is taken by a later one, once one finds nothing or the front says so.
 
         Args:
             conn: A connection in a transaction.
@@ -230,7 +230,11 @@ class Store(Database):
         ]
         edges.sort(key=lambda edge: edge["chain_id"])  # the foreign keys lock these chains' roots, in the common order
         if edges:
-            self.run(conn, sql.INSERT_BLOCKERS, {"edges": json.dumps(edges)})
+            self.insert_blockers(conn, edges)
+
+    def insert_blockers(self, conn: Connection, edges: Sequence[JsonRow]) -> None:
+        """Have jobs wait for chains: rows of ``job_id``, ``position`` and ``chain_id``, in the order of the chains."""
+        self.run(conn, sql.INSERT_BLOCKERS, {"edges": json.dumps(edges)})
 
     def _uncompleted(self, conn: Connection, chain_ids: set[str], open_chains: Mapping[str, Locked]) -> set[str]:
         """Those of these chains that have not completed; the open ones are locked."""

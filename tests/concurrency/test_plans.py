@@ -10,7 +10,7 @@ from contextlib import closing
 
 import psycopg
 import pytest
-from backlog import FEW, SOME, TYPES, WAITING, drained_postgres, fill_postgres, migrated, postgres_with, undone
+from backlog import FEW, TYPES, WAITING, drained_postgres, fill_postgres, migrated, postgres_with, undone
 from plans import LARGE, planned, statements_of
 from sqlalchemy import text
 from working import completed, continued, held, with_outcome
@@ -151,15 +151,18 @@ def test_functions_planned_while_nothing_waited(new_lasting_schema):
     with closing(migrated(url)) as store, store.engine.connect() as conn:
         with psycopg.connect(url, autocommit=True) as other:
             other.execute("VACUUM ANALYZE")
-        for chain in (Client(store).start("type-1").id, SOME):
+        Client(store).start("type-0")
+        for first in (True, False):
             with conn.begin() as undone:
+                (row,) = store.claim(conn, {"type-0": 60.0}, 1, worker="w", lease=new_id())
                 before = conn.scalar(scans)
-                for call in (f"jobctl_hold('{chain}')", f"jobctl_complete('{chain}', 'w', 'null')"):
+                held_by = f"'{row.chain_id}', '{row.lease}', 'w', 'null'"
+                for call in (f"jobctl_hold('{row.chain_id}')", f"jobctl_complete({held_by})"):
                     conn.execute(text(f"SELECT * FROM {call}"))  # noqa: S608 - of ours alone
                 assert conn.scalar(scans) == before
                 assert conn.scalar(came) == "completed"
                 undone.rollback()
-            if chain != SOME:
+            if first:
                 fill_postgres(url, WAITING, known=False)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 from worker.workshop import Workshop, make
 
 from jobctl import Client, NewChain
 from jobctl.events import Told
 from jobctl.ids import new_id
-from jobctl.storage import postgres as postgres_module
 from jobctl.storage.front import Front
-from jobctl.storage.postgres_alone import Alone, run_alone
+from jobctl.storage.postgres import PostgresStore
+from jobctl.storage.postgres_alone import Step
 from jobctl.storage.postgres_statements import CLAIMING
 from jobctl.storage.store import Store
 
@@ -51,14 +55,22 @@ def test_only_claims_do_not_wait(shop: Workshop, mode: str, monkeypatch: pytest.
 
         monkeypatch.setattr(store, name, seeing)
 
-    def seeing_alone(engine: Engine, *steps: Alone):
-        rows = run_alone(engine, *steps)
-        if rows and steps[-1].name.startswith(b"jobctl_claim"):
-            ((source,),) = run_alone(engine, *steps[:-1], Alone(b"seen", text(SOURCE)))
-            seen.add(("claim", source != "session"))
-        return rows
+    @contextmanager
+    def seeing_alone() -> Iterator[Callable[..., list[tuple[Any, ...]]]]:
+        with alone() as run:
 
-    monkeypatch.setattr(postgres_module, "run_alone", seeing_alone)
+            def run_and_see(*steps: Step) -> list[tuple[Any, ...]]:
+                rows = run(*steps)
+                if rows and steps[-1].name.startswith(b"jobctl_claim"):
+                    ((source,),) = run(*steps[:-1], Step(b"seen", text(SOURCE)))
+                    seen.add(("claim", source != "session"))
+                return rows
+
+            yield run_and_see
+
+    if isinstance(store, PostgresStore):
+        alone = store.alone
+        monkeypatch.setattr(store, "alone", seeing_alone)
     working = shop.work(make(mode))
     shop.start("step", 1)
     working.until(Told.JOB_COMPLETED)  # the first claim goes with a look for leases that ran out
@@ -74,14 +86,13 @@ def test_a_claim_alone_leaves_nothing_behind(postgres_url: str):
     with Client(postgres_url) as client:
         client.start_many([NewChain("a") for _ in range(5)])
         store = client.store
-        before = run_alone(store.engine, Alone(b"shown", shown))
-        for _ in range(4):  # sent whole, prepared, and then known
-            (row,) = store.claim_alone({"a": 60.0}, 1, worker="w", lease=new_id(), front=Front())
-            assert client.get(row.chain_id).status == "running"
-            assert run_alone(store.engine, Alone(b"shown", shown)) == before
-        assert (
-            len(run_alone(store.engine, Alone(b"jobctl_claiming", CLAIMING), Alone(b"shown", shown))) == len(before) + 5
-        )
+        with store.alone() as run:
+            before = run(Step(b"shown", shown))
+            for _ in range(4):  # sent whole, prepared, and then known
+                (row,) = store.claim_alone({"a": 60.0}, 1, worker="w", lease=new_id(), front=Front())
+                assert client.get(row.chain_id).status == "running"
+                assert run(Step(b"shown", shown)) == before
+            assert len(run(Step(b"jobctl_claiming", CLAIMING), Step(b"shown", shown))) == len(before) + 5
 
 
 def test_a_result_that_is_not_read_to_the_end(shop: Workshop):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from support import eventually
-from worker.workshop import MODES, Workshop, make
+from worker.workshop import MODES, Workshop, last_place, make
 
 from jobctl import Chain, Job, NewChain, Status, continue_with, processor
 from jobctl.errors import NotFoundError
@@ -117,6 +117,19 @@ def test_fan_out_and_in(shop: Workshop, mode: str):
     chain = shop.start("fan-out", list(range(20)))
     shop.run(make("plain", "fan-out", answer=fan_out), make(mode, "part"), gather(mode))
     assert completed(shop, chain) == [[*reversed(range(20)), "all"]]
+
+
+def test_waiting_for_the_chain_that_starts_it(shop: Workshop, transactional: str):
+    """A handler may start a chain, in its own transaction, that waits for the chain of its job; that goes on at the end."""
+    waiting = []
+
+    def start_waiting(conn: sa.Connection, job: Job[Any]) -> None:
+        waiting.append(shop.client.start("gather", "after", blocked_by=[job.chain_id], conn=conn).id)
+
+    first = make(transactional, answer=lambda _: "before", hooks={last_place(transactional): start_waiting})
+    shop.start()
+    shop.run(first, gather("plain"))
+    assert completed(shop, *waiting) == [["before", "after"]]
 
 
 @pytest.mark.parametrize("mode", ["plain", "async_plain"])

@@ -12,7 +12,7 @@ from support import eventually
 from worker.workshop import SOON, Workshop, last_place, make
 from working import claim, completed, held, settle
 
-from jobctl import Worker, timetable
+from jobctl import Status, Worker, timetable
 from jobctl.errors import DatabaseUnavailableError
 from jobctl.events import Told
 from jobctl.storage import reading
@@ -157,6 +157,26 @@ def test_a_claim_whose_blockers_cannot_be_read(shop: Workshop, monkeypatch: pyte
     assert (found.output, found.attempt) == ([shop.client.get(first).output], 1)
     told = [each.told for each in working.events]
     assert told.count(Told.DATABASE_LOST) == told.count(Told.DATABASE_BACK) == 1
+
+
+def test_stopped_before_blockers_are_read(shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """A worker that stops gives back what it has claimed and could not hand over."""
+    working = shop.work(make("plain"), make("plain", "next"))
+    first = shop.start("step", 1)
+    working.until(Told.JOB_COMPLETED, first)
+    read = reading.blockers
+
+    def fail(conn: Connection, rows: Sequence[JobRow]):
+        if rows:
+            raise DatabaseUnavailableError("the database is not available")
+        return read(conn, rows)
+
+    monkeypatch.setattr(reading, "blockers", fail)
+    chain = shop.start("next", 2, blocked_by=[first])
+    working.until(Told.DATABASE_LOST)
+    working.stop()
+    found = shop.client.get(chain)
+    assert (found.status, found.attempt) == (Status.READY, 0)
 
 
 def test_looking_for_leases_takes_a_share_of_the_time(shop: Workshop, monkeypatch: pytest.MonkeyPatch):

@@ -16,11 +16,11 @@ BEGIN
 END $$;
 
 -- Closes a chain that is locked, and that nothing waits for.
-CREATE FUNCTION jobctl_complete(held_chain uuid, worker text, output json) RETURNS void
+CREATE FUNCTION jobctl_complete(held_chain uuid, held_lease uuid, worker text, output json) RETURNS void
     LANGUAGE plpgsql SET enable_seqscan TO off SET plan_cache_mode TO force_generic_plan AS $$
 BEGIN
     WITH gone AS (
-        DELETE FROM jobctl_current WHERE chain_id = held_chain
+        DELETE FROM jobctl_current WHERE chain_id = held_chain AND lease = held_lease
         RETURNING chain_id, chain_index, priority, attempt, scheduled_at, claimed_at
     )
     INSERT INTO jobctl_settled (chain_id, chain_index, status, priority, attempt, scheduled_at, claimed_at,
@@ -28,4 +28,7 @@ BEGIN
     SELECT chain_id, chain_index, 'completed', priority, attempt, scheduled_at, claimed_at, statement_timestamp(),
         worker, output
     FROM gone;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the handler has let go of its chain %', held_chain;
+    END IF;
 END $$;
