@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import psycopg
@@ -77,18 +78,23 @@ class Alone:
         try:
             yield partial(_run, driver, conn.info.setdefault(_PREPARED, {}))
         finally:
-            if driver.pgconn.transaction_status != TransactionStatus.IDLE or driver.pgconn.pipeline_status:
-                conn.invalidate()  # lost, or interrupted: nobody shall have it so
-                conn.close()
-            elif len(self._kept) < MOST_KEPT:
+            if driver.pgconn.transaction_status == TransactionStatus.IDLE and not driver.pgconn.pipeline_status:
                 self._kept.append(conn)
-            else:
-                conn.close()
+                if len(self._kept) > MOST_KEPT:
+                    self.close()
+            else:  # lost, and the others may be as well; or interrupted: nobody shall have it so
+                for each in (conn, *(self._all_kept() if driver.closed else ())):
+                    each.invalidate()
+                    each.close()
 
     def close(self) -> None:
         """Give all back that nobody uses."""
-        while self._kept:
-            self._kept.pop().close()
+        for each in self._all_kept():
+            each.close()
+
+    def _all_kept(self) -> list[PoolProxiedConnection]:
+        kept, self._kept = self._kept, []
+        return kept
 
 
 def _run(driver: psycopg.Connection[Any], prepared: dict[bytes, bool], *steps: Step) -> list[tuple[Any, ...]]:
@@ -144,19 +150,17 @@ def _check(
     answers: Sequence[Sequence[PGresult]], messages: Sequence[_Message], prepared: dict[bytes, bool], encoding: str
 ) -> None:
     """Take note of what is prepared, and raise the first error: that of a commit comes after the statement's result."""
-    for place, results in enumerate(answers):
-        message = messages[place] if place < len(messages) else None
-        for result in results:
-            if message is None and result.status == ExecStatus.PIPELINE_SYNC:
-                continue
-            try:
-                checked(result, encoding)
-            except InvalidSqlStatementName:
-                if message is not None:
-                    prepared[message.name] = False
-                raise
-        if message is not None:
-            prepared[message.name] = message.prepares or prepared.get(message.name, False)
+    for message, results in zip(messages, answers, strict=False):
+        try:
+            for each in results:
+                checked(each, encoding)
+        except InvalidSqlStatementName:
+            prepared[message.name] = False
+            raise
+        prepared[message.name] = message.prepares or prepared.get(message.name, False)
+    for each in chain.from_iterable(answers[len(messages) :]):
+        if each.status != ExecStatus.PIPELINE_SYNC:
+            checked(each, encoding)
 
 
 @cache

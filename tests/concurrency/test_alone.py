@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -128,6 +129,24 @@ def test_a_commit_that_fails(postgres_url: str, before: int):
         found = client.list_jobs(ListFilter(limit=50)).items
         assert sorted(each.type_name for each in found) == ["a"] * 9 + ["b"] * before + ["c"]
         assert [each.status for each in found].count(Status.RUNNING) == before + 1
+
+
+def test_a_server_that_was_restarted(postgres_url: str):
+    """However many connections were kept, only one call fails once a server has ended all of them."""
+    with Client(postgres_url) as client, psycopg.connect(postgres_url, autocommit=True) as other:
+        client.start_many([NewChain("a") for _ in range(9)])
+        with ExitStack() as stack:
+            runs = [stack.enter_context(client.store.alone()) for _ in range(3)]
+            pids = [pid for run in runs for (pid,) in run(Step(b"pid", text("SELECT pg_backend_pid()")))]
+        assert len(set(pids)) == 3
+        for pid in pids:
+            other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        with pytest.raises(DatabaseUnavailableError):
+            claimed(client)
+        with ExitStack() as stack:
+            for _ in range(3):
+                run = stack.enter_context(client.store.alone())
+                assert run(Step(b"one", text("SELECT 1"))) == [(1,)]
 
 
 def test_interrupted_in_the_middle(postgres_url: str):
