@@ -15,7 +15,7 @@ from jobctl.errors import AttemptLostError, ProcessorError, TryAgainError
 from jobctl.lane import Lane, LaneConnection
 from jobctl.middlewares import Around
 from jobctl.model import Chain, LostReason
-from jobctl.storage.database import COMMIT_GUARD
+from jobctl.storage.database import COMMIT_GUARD, Translated
 from jobctl.storage.decoding import lost_reason
 from jobctl.storage.inside import SettledAs, settled_inside
 from jobctl.storage.records import Held, JobRow, Locked, Outcome, Settled, Settlement
@@ -32,28 +32,6 @@ class _Stage(Enum):
     PREPARED = "after prepare"
     COMPLETING = "in complete"
     COMPLETED = "after complete"
-
-
-class _Database:
-    """Does as ``Attempt._database`` says."""
-
-    __slots__ = ("_attempt", "_store")
-
-    def __init__(self, attempt: Attempt, store: Store) -> None:
-        self._attempt = attempt
-        self._store = store
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is None:
-            return
-        meant = self._store.meaning(error)
-        if isinstance(meant, TryAgainError):
-            self._attempt.interrupted_by = meant
-        if meant is not error:
-            raise meant from error
 
 
 class Attempt:
@@ -241,9 +219,13 @@ class Attempt:
     def _not_its_own(self) -> ProcessorError:
         return ProcessorError(f"the handler of '{self.held.type_name}' ended a transaction that is not its own")
 
-    def _database(self) -> _Database:
+    def _database(self) -> Translated:
         """Raise the driver's errors as jobctl's, and remember that it was not the handler who failed."""
-        return _Database(self, self._store)
+        return self._store.translated(self._heed)
+
+    def _heed(self, error: BaseException) -> None:
+        if isinstance(error, TryAgainError):
+            self.interrupted_by = error
 
     # --- what the worker uses ------------------------------------------------------------------------------------
 

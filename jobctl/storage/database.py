@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -43,10 +43,11 @@ class Translated:
     A class, as each attempt enters some: a generator takes four times as long.
     """
 
-    __slots__ = ("_database",)
+    __slots__ = ("_database", "_heed")
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, heed: Callable[[BaseException], object] | None) -> None:
         self._database = database
+        self._heed = heed
 
     def __enter__(self) -> None:
         pass
@@ -55,6 +56,8 @@ class Translated:
         if error is None:
             return
         meant = self._database.meaning(error)
+        if self._heed is not None:
+            self._heed(meant)
         if meant is not error:
             raise meant from error
 
@@ -123,9 +126,9 @@ class Database(ABC):
         """Close the connections that wait in the pool."""
         self.engine.dispose()
 
-    def translated(self) -> Translated:
-        """Raise the driver's errors as jobctl's."""
-        return Translated(self)
+    def translated(self, heed: Callable[[BaseException], object] | None = None) -> Translated:
+        """Raise the driver's errors as jobctl's; heed is called with what is raised before."""
+        return Translated(self, heed)
 
     @contextmanager
     def transaction(self, *, read_only: bool = False) -> Iterator[Connection]:
