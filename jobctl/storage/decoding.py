@@ -27,42 +27,23 @@ class Instants(dict[float, datetime]):
 
 def chain_of(row: ChainRow) -> Chain:
     """The chain that a row stands for."""
-    (
-        id_,
-        type_name,
-        status,
-        given,
-        output,
-        created_at,
-        completed_at,
-        job_id,
-        job_type,
-        scheduled_at,
-        attempt,
-        last_error,
-        priority,
-        key,
-        tail_index,
-        paused,
-    ) = row
     return Chain(  # by place: made for each of many that are started together, and to name the fields takes longer
-        id_,
-        type_name,
-        _STATUS[status],
-        decode_json(given),
-        None if output is None else decode_json(output),
-        created_at,
-        completed_at,
-        job_id,
-        job_type,
-        scheduled_at,
-        attempt,
-        last_error,
-        priority,
-        tail_index + 1,
-        key,
-        False,
-        None if paused is None else Paused(paused),
+        row.id,
+        row.type_name,
+        _STATUS[row.status],
+        decode_json(row.input),
+        None if row.output is None else decode_json(row.output),
+        row.created_at,
+        row.completed_at,
+        row.job_id,
+        row.job_type,
+        row.scheduled_at,
+        row.attempt,
+        row.last_error,
+        row.priority,
+        row.tail_index + 1,
+        row.key,
+        paused=_paused(row),
     )
 
 
@@ -96,7 +77,7 @@ def instant_of(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _paused(row: JobRow) -> Paused | None:
+def _paused(row: JobRow | ChainRow) -> Paused | None:
     return None if row.paused is None else Paused(row.paused)
 
 

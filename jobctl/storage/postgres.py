@@ -63,19 +63,21 @@ IN_FLIGHT = 2
 
 MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
 
-# The statements of an attempt, each line sent as one text past the driver: that takes a third of the time. What they do
-# is done in functions: planned anew for each attempt, it took the server as long as all else.
-
 _HELD = "jobctl_held"
 """Where a connection keeps the chain that it has locked by HOLD, as long as no job was made that waits for it."""
+
+# The statements of an attempt, each line sent as one text past the driver: that takes a third of the time. What they do
+# is done in functions: planned anew for each attempt, it took the server as long as all else.
 
 HOLD = "BEGIN; SAVEPOINT jobctl_handler; SELECT * FROM jobctl_hold({chain_id})"
 COMPLETE_HELD = (
     "RELEASE SAVEPOINT jobctl_handler; SELECT jobctl_complete({chain_id}, {lease}, {worker}, {output}); COMMIT"
 )
 
-FOR_WORK = "".join(f"; SET LOCAL {name} TO {value}" for name, value in own.WORK_SETTINGS.items())
-FORGETTABLE = FOR_WORK + "; SET LOCAL synchronous_commit TO off"
+FOR_WORK, FORGETTABLE = (
+    "".join(f"; SET LOCAL {name} TO {value}" for name, value in settings.items())
+    for settings in (own.WORK_SETTINGS, own.FORGETTABLE_SETTINGS)
+)
 
 # SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _UNAVAILABLE = ("08", "53", "57P", "58")
@@ -299,7 +301,7 @@ class PostgresStore(Store):
         lease: str,
         front: Front | None = None,
     ) -> list[JobRow]:
-        return _claim(partial(self.run, conn), types, limit, worker, lease, front)
+        return _claim(partial(self.run, conn), types, limit, worker, lease, front or Front())
 
     def claim_alone(
         self, types: Mapping[str, float], limit: int, *, worker: str, lease: str, front: Front
@@ -331,7 +333,7 @@ def _claim(
     limit: int,
     worker: str,
     lease: str,
-    front: Front | None,
+    front: Front,
 ) -> list[JobRow]:
     """Claim where the last claim ended, and only if there is nothing from the first job that waits on."""
 
@@ -341,16 +343,14 @@ def _claim(
         names = {"types": type_rows(types), "claim_worker": worker, "claim_lease": lease}
         return claimed(run(statement, {**numbers, **names, **parameters}), worker=worker, lease=lease)
 
-    lanes = [] if front is None else front.lanes(types)
-    if front is not None and lanes:
+    if lanes := front.lanes(types):
         jobs = take(own.CLAIM_ON, len(lanes), lanes=json.dumps(lanes))
         if jobs:
             front.went_on(jobs, all_=len(jobs) < limit)
             return jobs
     begin = time.monotonic()
     jobs = take(own.CLAIM, len(types))
-    if front is not None:
-        front.looked(jobs, time.monotonic() - begin, all_=len(jobs) < limit)
+    front.looked(jobs, time.monotonic() - begin, all_=len(jobs) < limit)
     return jobs
 
 

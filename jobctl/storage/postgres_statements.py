@@ -89,6 +89,13 @@ def _claim(lanes: Any, *where: ColumnElement[bool]) -> Update:
 CLAIM = _claim(leasing.LANES)
 """Claim from the first job that waits on."""
 
+_lane = rows("lanes", type_name="text", priority="int", due="number", chain_id="id")
+_lanes = select(_lane).where(leasing.not_paused(_lane)).subquery("lane")
+CLAIM_ON = _claim(
+    _lanes, tuple_(current.c.scheduled_at, current.c.chain_id) > tuple_(instant(_lanes.c.due), _lanes.c.chain_id)
+)
+"""Claim from where the last claim ended: what was claimed may lie dead before it, and must not be walked over again."""
+
 WORK_SETTINGS = {
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
@@ -103,20 +110,13 @@ itself the server plans each claim anew, as it takes the number that is wanted f
 long as to run it. By the same guess the plan counts as so dear that it would be compiled, for tenths of a second.
 """
 
-CLAIMING = select(
-    *(
-        func.set_config(sql.word(name), sql.word(value), true())
-        for name, value in {**WORK_SETTINGS, "synchronous_commit": "off"}.items()
-    )
-)
-"""Sets it, for a claim in a transaction of its own, which does not wait for the disk."""
+FORGETTABLE_SETTINGS = {**WORK_SETTINGS, "synchronous_commit": "off"}
+"""The same for those that do not wait for the disk."""
 
-_lane = rows("lanes", type_name="text", priority="int", due="number", chain_id="id")
-_lanes = select(_lane).where(leasing.not_paused(_lane)).subquery("lane")
-CLAIM_ON = _claim(
-    _lanes, tuple_(current.c.scheduled_at, current.c.chain_id) > tuple_(instant(_lanes.c.due), _lanes.c.chain_id)
+CLAIMING = select(
+    *(func.set_config(sql.word(name), sql.word(value), true()) for name, value in FORGETTABLE_SETTINGS.items())
 )
-"""Claim from where the last claim ended: what was claimed may lie dead before it, and must not be walked over again."""
+"""Sets these, for a claim in a transaction of its own."""
 
 _names = rows("names", name="text")
 LOCK_KEYS = select(func.pg_advisory_xact_lock(func.hashtextextended(_names.c.name, literal_column("1")))).select_from(

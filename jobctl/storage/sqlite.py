@@ -32,7 +32,7 @@ from sqlalchemy.exc import DBAPIError
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Lock, Watch
-from jobctl.storage.decoding import instant_of
+from jobctl.storage.decoding import Instants
 from jobctl.storage.parameters import JsonRow, first_job_row, started_row
 from jobctl.storage.records import ChainRow, JobRow, Locked, NewJob
 from jobctl.storage.spelling import epoch
@@ -121,7 +121,7 @@ class SqliteStore(Store):
 
     def _begin(self, conn: Connection) -> None:
         """Take the write lock at once: a reader that becomes a writer midway could only fail."""
-        driver = driver_of(conn.connection)
+        driver = _driver_of(conn.connection)
         if conn.get_execution_options().get("jobctl_read_only", False):
             driver.execute("BEGIN")
             return
@@ -136,13 +136,15 @@ class SqliteStore(Store):
         driver.execute(f"PRAGMA busy_timeout = {ONE_WAIT * 1000:.0f}")
         began = time.monotonic()
         try:
-            while not driver.in_transaction:
+            while True:
                 try:
                     driver.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
                     patience = HURRIED_TIMEOUT if self.hurried else BUSY_TIMEOUT
                     if not _is_busy(error) or time.monotonic() - began > patience:
                         raise
+                else:
+                    return
         finally:
             driver.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT * 1000:.0f}")
 
@@ -196,7 +198,7 @@ class SqliteStore(Store):
 
         Until then a savepoint would be a transaction of its own, committed when it is released.
         """
-        if not driver_of(conn.connection).in_transaction:
+        if not _driver_of(conn.connection).in_transaction:
             conn.exec_driver_sql("BEGIN IMMEDIATE")
 
     def give_back(self, conn: Connection) -> None:
@@ -225,7 +227,7 @@ class SqliteStore(Store):
         return super().lock(conn, chain_ids, lock)
 
     def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        return _run(driver_of(conn.connection), statement, parameters)
+        return _run(_driver_of(conn.connection), statement, parameters)
 
     def locking(self, statement: Select[Any], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False) -> Select[Any]:
         """Differs because whoever writes holds the whole file."""
@@ -234,7 +236,7 @@ class SqliteStore(Store):
     def start_alone(self, job: NewJob) -> ChainRow:
         """Differs because SQLAlchemy's connection takes as long as all else of it but the disk."""
         with self.translated(), closing(self.engine.raw_connection()) as conn:
-            driver = driver_of(conn)
+            driver = _driver_of(conn)
             self._begin_to_write(driver, conn.info, "FULL")
             made = _insert(driver, [first_job_row(job, "pending")])
             refuse_taken([job], made.keys())
@@ -246,7 +248,7 @@ class SqliteStore(Store):
     ) -> Generator[dict[str, tuple[datetime, datetime]]]:
         """Differs because SQLite inserts into one table at a time, and every commit tells those who watch."""
         for jobs in parts:
-            made = _insert(driver_of(conn.connection), jobs)
+            made = _insert(_driver_of(conn.connection), jobs)
             yield made
             if len(made) < len(jobs):
                 return
@@ -281,7 +283,7 @@ class SqliteStore(Store):
         """Differs because every commit changes data_version, which is what others watch."""
 
 
-def driver_of(pooled: PoolProxiedConnection) -> sqlite3.Connection:
+def _driver_of(pooled: PoolProxiedConnection) -> sqlite3.Connection:
     """The driver's connection."""
     driver = pooled.driver_connection
     assert isinstance(driver, sqlite3.Connection)  # noqa: S101 - for the type checker
@@ -296,12 +298,12 @@ def _run(driver: sqlite3.Connection, statement: Executable, parameters: Mapping[
 
 def _insert(driver: sqlite3.Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
     """Insert the first jobs of chains; of those whose ids were not taken, when they were created and are due."""
-    rows = json.dumps(jobs)
+    rows, instants = json.dumps(jobs), Instants()
     created = dict(_run(driver, INSERT_CHAINS, {"jobs": rows}))
     if len(created) < len(jobs):  # an id is taken, and nothing will be kept
-        return {id_: (instant_of(at), instant_of(at)) for id_, at in created.items()}
+        return {id_: (instants[at], instants[at]) for id_, at in created.items()}
     due = _run(driver, INSERT_CURRENT, {"jobs": rows})
-    return {id_: (instant_of(created[id_]), instant_of(at)) for id_, at in due}
+    return {id_: (instants[created[id_]], instants[at]) for id_, at in due}
 
 
 @cache
