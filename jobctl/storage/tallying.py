@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.postgresql import insert as pg_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -77,8 +77,13 @@ CLOCK = select(epoch(now()))
 
 _ended = tally.c.minute < instant(bindparam("until"))
 
-OLD = select(epoch(tally.c.minute)).where(_ended).group_by(tally.c.minute).order_by(tally.c.minute)
-"""The minutes before an instant of which there are rows."""
+OLD = (
+    select(epoch(tally.c.minute), func.count() > func.count(tally.c.type_name.distinct()))
+    .where(_ended)
+    .group_by(tally.c.minute)
+    .order_by(tally.c.minute)
+)
+"""The minutes before an instant of which there are rows, and whether a type has several."""
 
 TAKE_OUT = (
     delete(tally)
@@ -108,9 +113,12 @@ def sum_up(store: Store, worker_id: str) -> None:
     with store.transaction(read_only=True) as conn:
         at = clock(store, conn)
         minutes_end, hours_end = _hour(at - MINUTES_KEPT), at - HOURS_KEPT
-        found = [instant_of(minute) for (minute,) in store.run(conn, OLD, {"until": minutes_end.timestamp()})]
-    spans = {hour: hour + HOUR for minute in found if (hour := _hour(minute)) != minute}
-    if any(EVER < minute < hours_end for minute in found):
+        found = [
+            (instant_of(minute), several)
+            for minute, several in store.run(conn, OLD, {"until": minutes_end.timestamp()})
+        ]
+    spans = {hour: hour + HOUR for minute, several in found if (hour := _hour(minute)) != minute or several}
+    if any(EVER < minute < hours_end for minute, _ in found):
         spans[EVER] = hours_end
     for into, until in spans.items():
         with store.transaction() as conn:

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from unreliable import break_connection
-from worker.workshop import INSERT, STAGED, TRANSACTIONAL, Hook, Workshop, last_place, make
+from worker.workshop import INSERT, STAGED, TRANSACTIONAL, Hook, Workshop, last_place, make, the_end
 
 from jobctl import Backoff, Job, Processor, Status, continue_with, handling, processor
 from jobctl import fail as give_up
 from jobctl.errors import UnsuccessfulError
-from jobctl.events import Event, Told
+from jobctl.events import Told
 from jobctl.model import Schedule
 from jobctl.registry import load_modules
 from jobctl.waiting import require_completed
@@ -33,11 +33,6 @@ IN_TRANSACTION = [(mode, place) for mode, place in PLACES if place in {"prepare"
 
 def fail(_conn: Any, _job: Job[Any]) -> None:
     raise ValueError("no luck: ü\x00\ud800")
-
-
-def the_end(events: list[Event]) -> list[Told]:
-    """What was told of jobs, except that they began."""
-    return [each.told for each in events if each.job_id and each.told is not Told.JOB_STARTED]
 
 
 def assert_failed_once(shop: Workshop, chain: str, text: str) -> None:

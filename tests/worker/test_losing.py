@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from support import InThread, eventually, wait_until_blocked
-from worker.workshop import INSERT, MODES, SOON, STAGED, Gate, Workshop, make
+from worker.workshop import INSERT, MODES, SOON, STAGED, Gate, Workshop, make, the_end
 
 from jobctl import Attempt, Job, LostReason, Processor, Status, Worker, continue_with, processor
 from jobctl.errors import AlreadySettledError, AttemptLostError
@@ -101,8 +101,7 @@ def test_a_staged_handler_notices(
     assert seen == ["waits", reason]
     assert shop.effects() == ["prepared"]
     assert shop.errors(chain) == []
-    told = [each.told for each in working.events if each.job_id and each.told is not Told.JOB_STARTED]
-    assert told == [Told.JOB_LOST]
+    assert the_end(working.events) == [Told.JOB_LOST]
 
 
 @pytest.mark.parametrize("mode", LOSABLE)

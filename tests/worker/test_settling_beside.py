@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 from support import eventually
-from worker.workshop import Working, Workshop, make
+from worker.workshop import Working, Workshop, make, the_end
 
 from jobctl import Job, Status, Worker, WorkerOptions, continue_with, settler
 from jobctl.events import Event, Told
@@ -85,7 +85,7 @@ def test_stops_only_afterwards(postgres_shop: Workshop):
         working.until(Told.WORKER_STOPPING)
         assert working.running
     events = working.ended()
-    assert [each.told for each in events if each.job_id == chain] == [Told.JOB_COMPLETED]
+    assert the_end(events, chain) == [Told.JOB_COMPLETED]
     assert (shop.client.get(chain).status, shop.client.get(chain).attempt) == (Status.COMPLETED, 1)
 
 
@@ -100,8 +100,7 @@ def test_what_cannot_be_kept(shop: Workshop):
     assert shop.client.get(bad).status is Status.FAILED
     assert "cannot be kept" in (shop.client.get_job(bad).last_error or "")
     assert [shop.client.get(each).output for each in good] == list(range(1, NUMBER))
-    told = sorted(each.told for each in events if each.job_id is not None)
-    assert told == sorted([Told.JOB_FAILED, *[Told.JOB_COMPLETED] * len(good)])
+    assert sorted(the_end(events)) == sorted([Told.JOB_FAILED, *[Told.JOB_COMPLETED] * len(good)])
 
 
 def test_what_is_lost(shop: Workshop):

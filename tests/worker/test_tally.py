@@ -238,6 +238,19 @@ def test_old_minutes_become_hours_and_hours_one_sum(shop):
     assert after.types[0].ever.attempts + 30 == ever(shop).attempts
 
 
+def test_a_full_hour_is_summed_up(shop):
+    """What several workers did in the first minute of an old hour, and in no other, takes a row for each type."""
+    hour = ago(shop.store, hours=5).replace(minute=0)
+    write(shop.store, hour)
+    before = ever(shop)
+    sum_up(shop.store)
+    assert ever(shop) == before
+    assert [each.minute for each in rows(shop)] == [hour, hour]
+    left = rows(shop)
+    sum_up(shop.store)
+    assert sorted(rows(shop)) == sorted(left)
+
+
 def test_two_sum_up_at_once(postgres_shop):
     """Two workers that sum up the same rows at once count nothing twice and lose nothing."""
     store = postgres_shop.store
