@@ -142,7 +142,7 @@ def _start(
         if not keep_going:
             error.args = (f"lines {lines[0].number} to {lines[-1].number}, of which none is started: {error}",)
             raise
-    started = []
+    started: list[Chain] = []
     for line in lines:
         try:
             started += client.start_many([line.chain], conn=conn)

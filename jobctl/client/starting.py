@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
 
 from jobctl.asking import Key, NewChain, Slot
 from jobctl.client.connected import Connected
+from jobctl.ids import fresh_ids
 from jobctl.model import Chain
 from jobctl.processors import AnyProcessor
 from jobctl.starting import first_job, is_unrelated, start_jobs, start_unrelated
@@ -56,7 +58,7 @@ class StartingCalls(Connected):
         (started,) = self.start_many([chain], conn=conn)
         return started
 
-    def start_many(self, chains: Iterable[NewChain], *, conn: Connection | None = None) -> list[Chain]:
+    def start_many(self, chains: Iterable[NewChain], *, conn: Connection | None = None) -> Sequence[Chain]:
         """Start many chains at once, all or none; without keys and blockers in few statements.
 
         Returns:
@@ -70,7 +72,7 @@ class StartingCalls(Connected):
             DuplicateKeyError: A key is taken, and its chain was not wanted instead.
         """
         chains = list(chains)
-        jobs = (first_job(self.processors, each) for each in chains)
+        jobs = map(partial(first_job, self.processors, id_=fresh_ids(len(chains)).__next__), chains)
         unrelated = all(map(is_unrelated, chains))
         if unrelated and conn is None and len(chains) == 1:
             job = next(jobs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
 
 from jobctl.asking import Key
@@ -14,6 +13,7 @@ from jobctl.storage.records import (
     Complete,
     Continue,
     Held,
+    Inserted,
     Locked,
     NewAct,
     NewJob,
@@ -47,11 +47,16 @@ def held_rows(held: Iterable[Held], seconds: Mapping[str, float]) -> str:
     )
 
 
-def first_job_row(job: NewJob, status: str) -> JsonRow:
-    """The first job of a chain, blocked or pending, without what is as it is of most."""
+def first_job_rows(jobs: Iterable[NewJob]) -> str:
+    """The parameter of a statement over first jobs of chains."""
+    return json.dumps([first_job_row(job) for job in jobs])
+
+
+def first_job_row(job: NewJob) -> JsonRow:
+    """The first job of a chain, without what is as it is of most."""
     row: JsonRow = {"id": job.id, "type_name": job.type_name, "input": job.input}
-    if status != "pending":
-        row["status"] = status
+    if job.status != "pending":
+        row["status"] = job.status
     if job.priority:
         row["priority"] = job.priority
     if job.blocked_by:
@@ -63,22 +68,23 @@ def first_job_row(job: NewJob, status: str) -> JsonRow:
     return row
 
 
-def first_parameters(row: JsonRow) -> dict[str, str | None]:
+def first_job_parameters(job: NewJob) -> dict[str, str | None]:
     """The parameters of a statement over one first job: what each has by itself, and the rest as JSON."""
+    row = first_job_row(job)
     always = {name: row[name] for name in ("id", "type_name", "input")}
     rest = {name: value for name, value in row.items() if name not in always}
     return always | {"rest": json.dumps(rest) if rest else None}
 
 
-def next_job_row(job: NewJob, status: str) -> JsonRow:
-    """A successor to be inserted, blocked or pending."""
+def next_job_row(job: NewJob) -> JsonRow:
+    """A successor to be inserted."""
     return {
         "id": job.id,
         "chain_id": job.chain_id,
         "chain_index": job.chain_index,
         "chain_type": job.chain_type,
         "type_name": job.type_name,
-        "status": status,
+        "status": job.status,
         "priority": job.priority,
         "blocker_count": len(job.blocked_by),
         **schedule_row(job.schedule),
@@ -91,9 +97,11 @@ def key_row(place: int, job: NewJob, key: Key) -> JsonRow:
     return {"place": place, "type_name": job.type_name, "dedup_key": key.text, "seconds": key.window_seconds}
 
 
-def started_row(job: NewJob, status: str, created_at: datetime, scheduled_at: datetime) -> ChainRow:
+def started_row(job: NewJob, made: Inserted) -> ChainRow:
     """The chain that was started with a job, without reading it again."""
-    shown = "blocked" if status == "blocked" else "scheduled" if scheduled_at > created_at else "ready"
+    created_at = made.created_at
+    scheduled_at = made.due.get(job.id, created_at)
+    shown = "blocked" if job.status == "blocked" else "scheduled" if scheduled_at > created_at else "ready"
     key = job.key.text if isinstance(job.key, Key) else None
     return ChainRow(  # by place: to name the fields takes longer
         job.id,

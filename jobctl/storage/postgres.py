@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime
 from functools import cache, partial
 from itertools import chain
 from typing import Any, ClassVar
@@ -31,13 +30,13 @@ from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, 
 from jobctl.storage import postgres_statements as own
 from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
-from jobctl.storage.decoding import Instants
+from jobctl.storage.decoding import instant_of
 from jobctl.storage.front import Front
 from jobctl.storage.parameters import (
     JsonRow,
     end_row,
-    first_job_row,
-    first_parameters,
+    first_job_parameters,
+    first_job_rows,
     id_rows,
     started_row,
     type_rows,
@@ -53,13 +52,13 @@ from jobctl.storage.postgres_driver import (
     literal,
     run_text,
 )
-from jobctl.storage.records import ChainRow, Complete, Continue, JobRow, Locked, NewJob, Settled, Settlement
+from jobctl.storage.records import ChainRow, Complete, Continue, Inserted, JobRow, Locked, NewJob, Settled, Settlement
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, metadata
 from jobctl.storage.together import refuse_taken
 
-IN_FLIGHT = 2
-"""Statements that are sent before the answer to the first of them is waited for."""
+IN_FLIGHT = 8
+"""Statements that are sent before the answer to the first of them is waited for: with two, the server waits for us."""
 
 MIGRATION_LOCK = 0x6A6F6263746C  # "jobctl" in ASCII
 
@@ -251,25 +250,24 @@ class PostgresStore(Store):
 
         That, and what there is nothing to look at here, was a third of the time of single starts.
         """
-        parameters = first_parameters(first_job_row(job, "pending"))
+        step = Step(b"jobctl_start", own.INSERT_CHAIN, first_job_parameters(job))
         with self.translated(), self.alone() as run:
-            made = _instants(run(Step(b"jobctl_start", own.INSERT_CHAIN, parameters)))
-        refuse_taken([job], made.keys())
-        return started_row(job, "pending", *made[job.id])
+            found = run(step)
+        return started_row(job, _inserted_one(job, found))
 
-    def insert_chains(
-        self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
-    ) -> Generator[dict[str, tuple[datetime, datetime]]]:
+    def insert_chains(self, conn: Connection, parts: Iterable[Sequence[NewJob]]) -> Generator[Inserted]:
         """Differs because PostgreSQL inserts into two tables, and tells of it, in one round trip."""
         left = iter(parts)
         first = next(left, None)
         if first is None:
             return
-        if len(first) < self.start_at_once:  # there are no others
-            yield _instants(self.run(conn, *_insertion(first)))
-            return
-        with closing(self.run_each(conn, map(_insertion, chain((first,), left)))) as inserted:
-            yield from map(_instants, inserted)
+        if len(first) == 1:
+            yield _inserted_one(first[0], self.run(conn, own.INSERT_CHAIN, first_job_parameters(first[0])))
+        elif len(first) < self.start_at_once:  # there are no others
+            yield _inserted(self.run(conn, *_insertion(first)))
+        else:
+            with closing(self.run_each(conn, map(_insertion, chain((first,), left)))) as inserted:
+                yield from map(_inserted, inserted)
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         names = [{"name": f"{type_name} {key}"} for type_name, key in keys]
@@ -354,17 +352,26 @@ def _claim(
     return jobs
 
 
-def _insertion(part: Sequence[JsonRow]) -> tuple[Executable, dict[str, str | None]]:
+def _insertion(part: Sequence[NewJob]) -> tuple[Executable, dict[str, str | None]]:
     """The statement that starts chains with these jobs, and its parameters."""
-    if len(part) == 1:
-        return own.INSERT_CHAIN, first_parameters(part[0])
-    return own.INSERT_CHAINS, {"jobs": json.dumps(part)}
+    statement = own.INSERT_GIVEN_CHAINS if any(job.id_given for job in part) else own.INSERT_CHAINS
+    return statement, {"jobs": first_job_rows(part)}
 
 
-def _instants(found: Sequence[tuple[Any, ...]]) -> dict[str, tuple[datetime, datetime]]:
-    """Of chains that were started, by their ids: when they were made, and when they are due."""
-    instants = Instants()
-    return {row[0]: (instants[row[1]], instants[row[2]]) for row in found}
+def _inserted_one(job: NewJob, found: Sequence[tuple[Any, ...]]) -> Inserted:
+    """What came of a chain that was started alone: when it was made and is due, or nothing."""
+    if not found:
+        refuse_taken([job.id])
+    ((created_at, due, _),) = found
+    return Inserted(instant_of(created_at), {job.id: instant_of(due)} if due > created_at else {})
+
+
+def _inserted(found: Sequence[tuple[Any, ...]]) -> Inserted:
+    """What came of chains that were started: rows of ids, and when these are due; of no id, when all were made."""
+    due = {row[0]: row[1] for row in found}
+    created_at = due.pop(None)
+    refuse_taken(id_ for id_, at in due.items() if at is None)
+    return Inserted(instant_of(created_at), {id_: instant_of(at) for id_, at in due.items()})
 
 
 def _is_plain_end(settlement: Settlement) -> bool:

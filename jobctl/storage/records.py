@@ -6,9 +6,9 @@ command waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from jobctl.asking import Key, Slot
 from jobctl.model import NOW, Schedule
@@ -22,6 +22,7 @@ class NewJob(NamedTuple):
 
     Attributes:
         id_given: Whether its id is the caller's own, which may be taken.
+        status: Blocked while a chain that it waits for is open, which the store finds out.
     """
 
     id: str
@@ -35,6 +36,7 @@ class NewJob(NamedTuple):
     blocked_by: tuple[str, ...] = ()
     key: Key | Slot | None = None
     id_given: bool = False
+    status: Literal["pending", "blocked"] = "pending"
 
 
 class JobRow(NamedTuple):
@@ -81,6 +83,18 @@ class ChainRow(NamedTuple):
     key: str | None
     tail_index: int
     paused: str | None = None
+
+
+class Inserted(NamedTuple):
+    """First jobs of chains that were inserted together.
+
+    Attributes:
+        created_at: When.
+        due: Those that are not due at once: when they are, by their ids.
+    """
+
+    created_at: datetime
+    due: Mapping[str, datetime]
 
 
 class Locked(NamedTuple):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,9 +30,9 @@ from sqlalchemy.exc import DBAPIError
 from jobctl.errors import DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import statements as sql
 from jobctl.storage.database import Lock, Watch
-from jobctl.storage.decoding import Instants
-from jobctl.storage.parameters import JsonRow, first_job_row, started_row
-from jobctl.storage.records import ChainRow, JobRow, Locked, NewJob
+from jobctl.storage.decoding import instant_of
+from jobctl.storage.parameters import first_job_rows, started_row
+from jobctl.storage.records import ChainRow, Inserted, JobRow, Locked, NewJob
 from jobctl.storage.spelling import epoch
 from jobctl.storage.sqlite_pool import ThreadPool
 from jobctl.storage.store import Store
@@ -238,20 +236,14 @@ class SqliteStore(Store):
         with self.translated(), closing(self.engine.raw_connection()) as conn:
             driver = _driver_of(conn)
             self._begin_to_write(driver, conn.info, "FULL")
-            made = _insert(driver, [first_job_row(job, "pending")])
-            refuse_taken([job], made.keys())
+            made = _insert(driver, [job])
             driver.commit()
-        return started_row(job, "pending", *made[job.id])
+        return started_row(job, made)
 
-    def insert_chains(
-        self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
-    ) -> Generator[dict[str, tuple[datetime, datetime]]]:
+    def insert_chains(self, conn: Connection, parts: Iterable[Sequence[NewJob]]) -> Generator[Inserted]:
         """Differs because SQLite inserts into one table at a time, and every commit tells those who watch."""
         for jobs in parts:
-            made = _insert(_driver_of(conn.connection), jobs)
-            yield made
-            if len(made) < len(jobs):
-                return
+            yield _insert(_driver_of(conn.connection), jobs)
 
     def lock_keys(self, conn: Connection, keys: Sequence[tuple[str, str]]) -> None:
         """Differs because SQLite locks the whole file."""
@@ -296,14 +288,13 @@ def _run(driver: sqlite3.Connection, statement: Executable, parameters: Mapping[
     return driver.execute(text, [values[name] for name in order]).fetchall()
 
 
-def _insert(driver: sqlite3.Connection, jobs: Sequence[JsonRow]) -> dict[str, tuple[datetime, datetime]]:
-    """Insert the first jobs of chains; of those whose ids were not taken, when they were created and are due."""
-    rows, instants = json.dumps(jobs), Instants()
-    created = dict(_run(driver, INSERT_CHAINS, {"jobs": rows}))
-    if len(created) < len(jobs):  # an id is taken, and nothing will be kept
-        return {id_: (instants[at], instants[at]) for id_, at in created.items()}
-    due = _run(driver, INSERT_CURRENT, {"jobs": rows})
-    return {id_: (instants[created[id_]], instants[at]) for id_, at in due}
+def _insert(driver: sqlite3.Connection, jobs: Sequence[NewJob]) -> Inserted:
+    parameters = {"jobs": first_job_rows(jobs)}
+    created = dict(_run(driver, INSERT_CHAINS, parameters))
+    refuse_taken(job.id for job in jobs if job.id not in created)
+    at = created[jobs[0].id]  # the clock stands still within a statement
+    due = {id_: instant_of(due) for id_, due in _run(driver, INSERT_CURRENT, parameters) if due > at}
+    return Inserted(instant_of(at), due)
 
 
 @cache

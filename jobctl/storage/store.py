@@ -13,7 +13,6 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
@@ -26,7 +25,6 @@ from jobctl.storage.parameters import (
     JsonRow,
     act_row,
     failure_row,
-    first_job_row,
     held_rows,
     id_rows,
     move_row,
@@ -42,6 +40,7 @@ from jobctl.storage.records import (
     Continue,
     Due,
     Held,
+    Inserted,
     JobRow,
     Locked,
     NewAct,
@@ -68,13 +67,14 @@ class Store(Database):
     # --- what differs --------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def insert_chains(
-        self, conn: Connection, parts: Iterable[Sequence[JsonRow]]
-    ) -> Generator[dict[str, tuple[datetime, datetime]]]:
+    def insert_chains(self, conn: Connection, parts: Iterable[Sequence[NewJob]]) -> Generator[Inserted]:
         """Insert the first jobs of chains, some at a time, and tell who waits for work.
 
         Yields:
-            Of those of each part whose ids were not taken, when they were created and are due.
+            What came of each part.
+
+        Raises:
+            DuplicateIdError: An id is taken.
         """
 
     @abstractmethod
@@ -174,14 +174,14 @@ class Store(Database):
             UsageError: A chain would wait for itself.
         """
         blockers = blockers_of(jobs)
-        statuses = self._statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
+        placed = self._with_statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
         refuse_twice(jobs)
-        started = list(self._inserting(conn, zip(jobs, statuses, strict=True)))
+        started = [started_row(*each) for each in self.starting(conn, placed)]
         self._insert_blockers(conn, jobs)
         return started
 
-    def starting(self, conn: Connection, jobs: Iterable[NewJob]) -> Generator[ChainRow]:
-        """Insert the first jobs of chains that wait for nothing, as they come.
+    def starting(self, conn: Connection, jobs: Iterable[NewJob]) -> Generator[tuple[NewJob, Inserted]]:
+        """Insert the first jobs of chains as they come, with the statuses that they have.
 
         The database may be busy with some while the next ones are made, and while the caller works with those before.
         Whoever does not read to the end must close it, and roll back. Until then the connection must not be used for
@@ -190,37 +190,33 @@ class Store(Database):
         Raises:
             DuplicateIdError: An id is taken.
         """
-        return self._inserting(conn, ((job, "pending") for job in jobs))
+        sent: deque[list[NewJob]] = deque()
 
-    def _inserting(self, conn: Connection, jobs: Iterable[tuple[NewJob, str]]) -> Generator[ChainRow]:
-        """Insert first jobs, each with its status."""
-        sent: deque[list[tuple[NewJob, str]]] = deque()
-
-        def parts() -> Iterator[list[JsonRow]]:
+        def parts() -> Iterator[list[NewJob]]:
             left = iter(jobs)
             while part := list(islice(left, self.start_at_once)):
                 sent.append(part)
-                yield [first_job_row(job, status) for job, status in part]
+                yield part
 
         with closing(self.insert_chains(conn, parts())) as inserted:
             for made in inserted:
-                part = sent.popleft()
-                refuse_taken([job for job, _ in part], made.keys())
-                for job, status in part:
-                    yield started_row(job, status, *made[job.id])
+                for job in sent.popleft():
+                    yield job, made
 
-    def _statuses(self, conn: Connection, jobs: Sequence[NewJob], open_chains: Mapping[str, Locked]) -> list[str]:
-        """Whether jobs are blocked or pending; their blockers are locked as far as they are open."""
+    def _with_statuses(
+        self, conn: Connection, jobs: Sequence[NewJob], open_chains: Mapping[str, Locked]
+    ) -> list[NewJob]:
+        """The jobs, those blocked whose blockers are open; these are locked."""
         for job in jobs:
             if job.chain_id in job.blocked_by:
                 raise UsageError(f"the chain {job.chain_id} cannot wait for itself")
         blockers = blockers_of(jobs)
         waited_for = self._uncompleted(conn, blockers, open_chains) if blockers else set()
-        statuses = []
+        placed = []
         for job in jobs:
-            statuses.append("pending" if waited_for.isdisjoint(job.blocked_by) else "blocked")
+            placed.append(job if waited_for.isdisjoint(job.blocked_by) else job._replace(status="blocked"))
             waited_for.add(job.chain_id)
-        return statuses
+        return placed
 
     def _insert_blockers(self, conn: Connection, jobs: Sequence[NewJob]) -> None:
         edges: list[JsonRow] = [
@@ -306,9 +302,10 @@ class Store(Database):
         next_jobs = [each.outcome.successor for each in winners if isinstance(each.outcome, Continue)]
         inserted: dict[str, JsonRow] = {}
         if next_jobs:
-            rows = list(map(next_job_row, next_jobs, self._statuses(conn, next_jobs, locked)))
+            rows = list(map(next_job_row, self._with_statuses(conn, next_jobs, locked)))
             refuse_twice(next_jobs)
-            refuse_taken(next_jobs, {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(rows)})})
+            made = {id_ for (id_,) in self.run(conn, self.insert_jobs, {"jobs": json.dumps(rows)})}
+            refuse_taken(job.id for job in next_jobs if job.id not in made)
             self._insert_blockers(conn, next_jobs)
             inserted = {row["chain_id"]: row for row in rows}
         moves = [

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 
 from jobctl.errors import DuplicateIdError
 from jobctl.storage.records import NewJob
 
 
-def refuse_taken(jobs: Sequence[NewJob], inserted: Collection[str]) -> None:
-    """Refuse jobs of which some were not inserted, because their ids were taken.
+def refuse_taken(taken: Iterable[str]) -> None:
+    """Refuse jobs of which some were not inserted, because there are others with these ids.
 
     Raises:
         DuplicateIdError: So it is.
     """
-    if len(inserted) < len(jobs):
-        taken = next(job.id for job in jobs if job.id not in inserted)
-        raise DuplicateIdError(f"the id {taken} is taken", id=taken)
+    for each in taken:
+        raise DuplicateIdError(f"the id {each} is taken", id=each)
 
 
 def blockers_of(jobs: Sequence[NewJob]) -> set[str]:

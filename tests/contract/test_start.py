@@ -352,6 +352,20 @@ def test_empty_batch(client):
     assert client.start_many([]) == []
 
 
+def test_what_is_started_is_a_sequence(client):
+    """The chains of a batch are counted, found from both ends, cut and compared as those of a list are."""
+    started = client.start_many(NewChain("a", n, after="1h" if n == 2 else None) for n in range(5))
+    read = [client.get(each.id) for each in started]
+    assert started == read
+    assert read == started
+    assert started != read[:4]
+    assert started != 5
+    assert (len(started), started[-1], started[1:3], list(reversed(started))) == (5, read[4], read[1:3], read[::-1])
+    assert (read[2] in started, repr(started)) == (True, repr(read))
+    with pytest.raises(IndexError):
+        started[5]
+
+
 def test_batch_takes_few_statements(client):
     """A thousand chains without keys and blockers take four statements, and on SQLite one for each of the two tables."""
     statements = []

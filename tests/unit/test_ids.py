@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from jobctl.errors import UsageError
-from jobctl.ids import new_id, require_id, unique_ids
+from jobctl.ids import fresh_ids, new_id, new_ids, require_id, unique_ids
 
 
 def test_layout_is_that_of_version_7():
@@ -34,6 +34,18 @@ def test_ids_of_a_process_grow():
     made = [new_id() for _ in range(20_000)]
     assert made == sorted(made)
     assert len(set(made)) == len(made)
+
+
+def test_many_ids_at_once_differ_and_grow():
+    """Ids that are drawn together are laid out as others, and sort between those drawn before and after."""
+    before, made, fresh = new_id(), new_ids(1000), list(fresh_ids(1000))
+    assert [len(list(fresh_ids(count))) for count in (0, 1, 64, 65)] == [0, 1, 64, 65]
+    assert (len(made), len(fresh)) == (1000, 1000)
+    ids = [before, *made, *fresh, new_id()]
+    assert ids == sorted(set(ids))
+    assert {(uuid.UUID(each).version, uuid.UUID(each).variant) for each in ids} == {(7, uuid.RFC_4122)}
+    assert [str(uuid.UUID(each)) for each in ids] == ids
+    assert {each[19] for each in ids} == set("89ab")
 
 
 def test_ids_grow_when_the_clock_goes_back(monkeypatch):
