@@ -185,6 +185,8 @@ def processor(
 
 
 def _check_names(name: str, aliases: Sequence[str]) -> tuple[str, ...]:
+    if not isinstance(name, str):
+        raise ProcessorError("a processor needs the name of its type: @processor('some-type')")
     check_type_name(name, ProcessorError)
     if isinstance(aliases, str):
         raise ProcessorError(f"'{name}': aliases must be several names, such as aliases=('{aliases}',)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 
@@ -12,12 +13,16 @@ from jobctl.storage.front import LOOK_SHARE, Front
 from jobctl.storage.records import Due
 from jobctl.storage.store import Store
 
+ASK_SECONDS = 0.005
+"""How long handlers that have just begun are left to themselves: whoever settles what ends by then asks in passing."""
+
 
 class Timetable:
     """Used by the worker's loop alone; all times are by time.monotonic().
 
     Attributes:
         look_at: When to claim again.
+        ask_at: When to ask what is in sight, if a claim has left that open and nobody has asked since.
         reap_at: When to look for leases that ran out.
         front: Where claims go on.
     """
@@ -31,6 +36,7 @@ class Timetable:
             poll: How many seconds to wait at most, whatever is in sight.
         """
         self.look_at = 0.0
+        self.ask_at = math.inf
         self.reap_at = 0.0
         self.front = Front(poll)
         self._store = store
@@ -50,6 +56,16 @@ class Timetable:
             return Due(rest, None if reaping else self.reap_at - time.monotonic())
         return self._store.next_due(conn, {} if full else self._types)
 
+    @property
+    def unasked(self) -> bool:
+        """Whether a claim has left open what is in sight."""
+        return self.ask_at < math.inf
+
+    def leave_open(self) -> None:
+        """Look for no more until somebody has asked: a question now would keep the handlers from beginning."""
+        self.look_at = math.inf
+        self.ask_at = time.monotonic() + ASK_SECONDS
+
     def plan(self, due: Due | None, *, full: bool = False, reaped: float | None = None) -> None:
         """Look next for a job that is due, for a lease that runs out, or as often as polling says.
 
@@ -64,6 +80,8 @@ class Timetable:
             self._reap_from = now + reaped / LOOK_SHARE
         if full:
             self.look_at = now
+        if full or due is not None:
+            self.ask_at = math.inf
         if due is None:
             return
         again = 0.0 if reaped is None else AGAIN_SECONDS  # what has run out and is left is locked by somebody

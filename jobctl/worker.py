@@ -179,6 +179,8 @@ class Worker:
             wanted = self._wanted() if self._looking() else 0
             if self._is_due(wanted):
                 self._round(wanted)
+            elif time.monotonic() >= self._times.ask_at:
+                self._ask_due()
             if self._done():
                 return
 
@@ -190,7 +192,7 @@ class Worker:
 
     def _pause(self) -> float:
         """How long to wait for something to happen."""
-        until = min(self._times.reap_at, self._settler.at, self._pool.tell_at, self._pool.stale_at)
+        until = min(self._times.reap_at, self._times.ask_at, self._settler.at, self._pool.tell_at, self._pool.stale_at)
         if self._wanted():
             if self._looking():
                 return 0.0
@@ -253,7 +255,7 @@ class Worker:
                 if settling.settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
                 claimed = self._claims.within(conn, wanted) if wanted else Claimed()
-                asking = reaping or len(claimed.rows) < wanted
+                asking = reaping or self._times.unasked or len(claimed.rows) < wanted
                 full = 0 < wanted == len(claimed.rows)  # when the next job is due does not matter then
                 began = time.monotonic()
                 due = self._times.ask(conn, full=full, reaping=reaping) if asking else None
@@ -280,7 +282,7 @@ class Worker:
         self._pool.begin(*claimed)
 
     def _claim_alone(self, wanted: int) -> None:
-        """Claim, and no more: handlers shall not wait for the answer to when to look next."""
+        """Claim, and no more: handlers shall begin before anything else is asked."""
         try:
             claimed = self._claims.alone(wanted)
         except TryAgainError as error:
@@ -289,11 +291,13 @@ class Worker:
         self._database_works()
         self._round_at = time.monotonic()
         self._pool.begin(*claimed)
-        full = len(claimed.rows) == wanted
-        if full:
+        self._nothing_ready = False
+        if len(claimed.rows) == wanted:
             self._times.plan(None, full=True)
-        due = None if full else self._ask_due()
-        self._nothing_ready = due is not None and not (claimed.rows or due.ready)
+        elif claimed.rows:
+            self._times.leave_open()
+        elif due := self._ask_due():
+            self._nothing_ready = not due.ready
 
     def _is_due(self, wanted: int) -> bool:
         """Whether to begin a transaction; one that may wait for as long as a handler's own, only for good reason."""

@@ -55,6 +55,8 @@ class StartingCalls(Connected):
             DuplicateKeyError: The key is, and its chain was not wanted instead.
         """
         chain = NewChain(type_name, input, after, at, blocked_by, priority, id, key)
+        if conn is None and is_unrelated(chain):
+            return self._start_alone(chain)
         (started,) = self.start_many([chain], conn=conn)
         return started
 
@@ -72,17 +74,21 @@ class StartingCalls(Connected):
             DuplicateKeyError: A key is taken, and its chain was not wanted instead.
         """
         chains = list(chains)
-        jobs = map(partial(first_job, self.processors, id_=fresh_ids(len(chains)).__next__), chains)
         unrelated = all(map(is_unrelated, chains))
         if unrelated and conn is None and len(chains) == 1:
-            job = next(jobs)
-            return [chain_of(self._ready().start_alone(job))]
+            return [self._start_alone(chains[0])]
+        jobs = map(partial(first_job, self.processors, id_=fresh_ids(len(chains)).__next__), chains)
         if unrelated and all(each.id is None for each in chains):
             with self._writing(conn) as (store, on):
                 return start_unrelated(store, on, jobs)
         made = list(jobs)
         with self._writing(conn) as (store, on):
             return start_jobs(store, on, self.processors, made)
+
+    def _start_alone(self, chain: NewChain) -> Chain:
+        """Start an unrelated chain in a transaction of its own."""
+        job = first_job(self.processors, chain)
+        return chain_of(self._ready().start_alone(job))
 
     def check(self, chain: NewChain) -> None:
         """Refuse what start would refuse without asking the database.

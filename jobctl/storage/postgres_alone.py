@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
 from psycopg.errors import InvalidSqlStatementName
 from psycopg.generators import execute
@@ -110,14 +111,9 @@ def _try(driver: psycopg.Connection[Any], prepared: dict[bytes, bool], steps: Se
     piped = len(messages) > 1
     if piped:
         pgconn.enter_pipeline_mode()
-    for each in messages:
-        each.send()
-    if piped:
-        pgconn.pipeline_sync()
     answers: list[list[PGresult]] = []
     try:
-        while len(answers) < len(messages) or (piped and answers[-1][-1].status != ExecStatus.PIPELINE_SYNC):
-            answers.append(driver.wait(execute(pgconn)) or _lost())
+        driver.wait(_exchange(pgconn, messages, answers))
     except psycopg.OperationalError:
         _check(answers, messages, prepared, encoding)  # what the server said before tells more
         raise
@@ -127,6 +123,20 @@ def _try(driver: psycopg.Connection[Any], prepared: dict[bytes, bool], steps: Se
     transformer = Transformer(driver)
     transformer.set_pgresult(last := answers[len(messages) - 1][0])
     return transformer.load_rows(0, last.ntuples, tuple)
+
+
+def _exchange(pgconn: PGconn, messages: Sequence[_Message], answers: list[list[PGresult]]) -> PQGen[None]:
+    """Send them, and take the answers; sent by whoever waits, who has the server let go of it when interrupted."""
+    for each in messages:
+        each.send()
+    if pgconn.pipeline_status:
+        pgconn.pipeline_sync()
+    while len(answers) < len(messages) or (pgconn.pipeline_status and not _is_sync(answers[-1])):
+        answers.append((yield from execute(pgconn)) or _lost())
+
+
+def _is_sync(results: Sequence[PGresult]) -> bool:
+    return results[-1].status == ExecStatus.PIPELINE_SYNC
 
 
 def _messages(pgconn: PGconn, encoding: str, step: Step, prepared: Mapping[bytes, bool]) -> Iterator[_Message]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -16,6 +16,7 @@ from support import InThread, Running, eventually
 from jobctl import Client, ListFilter, NewChain, Status
 from jobctl.errors import DatabaseUnavailableError, DuplicateIdError, LockTimeoutError
 from jobctl.ids import new_id
+from jobctl.storage import postgres_alone
 from jobctl.storage.front import Front
 from jobctl.storage.postgres_alone import Step
 from jobctl.storage.records import JobRow
@@ -184,6 +185,37 @@ def test_interrupted_while_it_waits(postgres_url: str, spawn: Callable[..., Runn
         eventually(lambda: watching.execute(waiting).rowcount == 0)
         other.rollback()
         assert watching.execute("SELECT FROM jobctl_job").rowcount == 0
+
+
+def test_interrupted_as_it_is_sent(postgres_url: str, monkeypatch: pytest.MonkeyPatch):
+    """A start that is interrupted when the server has it already, and before it waits, is taken back there too."""
+    messages = postgres_alone._messages
+
+    def interrupted(*arguments: Any) -> Iterator[postgres_alone._Message]:
+        for each in messages(*arguments):
+
+            def send(each: postgres_alone._Message = each) -> None:
+                each.send()
+                eventually(lambda: watching.execute(waiting).rowcount == 1)
+                raise KeyboardInterrupt
+
+            yield each._replace(send=send)
+
+    waiting = WAITING.format("job").encode()
+    with (
+        Client(postgres_url) as client,
+        psycopg.connect(postgres_url) as other,
+        psycopg.connect(postgres_url, autocommit=True) as watching,
+    ):
+        other.execute("LOCK TABLE jobctl_job")
+        with monkeypatch.context() as patch:
+            patch.setattr(postgres_alone, "_messages", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                client.start("a")
+        eventually(lambda: watching.execute(waiting).rowcount == 0)
+        other.rollback()
+        assert watching.execute("SELECT FROM jobctl_job").rowcount == 0
+        client.start("a")
 
 
 @pytest.mark.parametrize("let_go", ["ALL", "jobctl_claiming", "jobctl_claim"])

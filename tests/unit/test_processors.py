@@ -236,6 +236,15 @@ def test_options_left_out():
     assert processor("a", continues=())(plain).continues == ()
 
 
+def test_without_a_name():
+    """A decorator that was written without the name says how to write it."""
+    with pytest.raises(ProcessorError, match=r"needs the name of its type: @processor\('some-type'\)"):
+
+        @processor
+        def handler(job: Job) -> None:
+            """Do nothing."""
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a,b", "a\tb", "a\nb", "a\x00b", "x" * 201])
 def test_type_name_that_could_not_be_listed_is_refused(name):
     """A type's name has no white space and no comma, and an end."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import Connection
 from support import eventually
 from worker.workshop import SOON, Workshop, last_place, make
@@ -18,6 +19,7 @@ from jobctl.events import Told
 from jobctl.storage import reading
 from jobctl.storage.front import LOOK_SHARE
 from jobctl.storage.records import JobRow
+from jobctl.storage.spelling import later, now
 from jobctl.storage.store import Store
 
 
@@ -75,6 +77,24 @@ def test_a_job_that_becomes_due(shop: Workshop):
     assert event.attempt == 1
     assert job.completed_at is not None
     assert job.completed_at >= job.scheduled_at
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_is_due_next_is_asked_after_a_claim(shop: Workshop, monkeypatch: pytest.MonkeyPatch, *, slow: bool):
+    """What is in sight is asked when the claimed job is settled, or while its handler runs on: not only at the next look."""
+    gate = shop.gate()
+    if not slow:
+        monkeypatch.setattr(timetable, "ASK_SECONDS", 60.0)
+        gate.open()
+    unseen = shop.start("next", after="1h")
+    handlers = make("plain", hooks={"between": gate}), make("plain", "next")
+    working = shop.work(*handlers, store=shop.another_store(), concurrency=2)
+    working.until(Told.JOB_COMPLETED, shop.start("next"))
+    shop.change(unseen, scheduled_at=later(now(), sa.literal_column("0.3")))
+    claimed = shop.start()
+    working.until(Told.JOB_COMPLETED, unseen, within=SOON)
+    gate.open()
+    working.until(Told.JOB_COMPLETED, claimed, within=SOON)
 
 
 class DeafWatch:
