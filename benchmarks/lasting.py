@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psutil
 import psycopg
 
 from benchmarks.databases import Database, Databases
 from benchmarks.measuring import Benchmark, Figure, Measure, Sizes, fresh
-from benchmarks.working import drain, fill, worker
+from benchmarks.working import fill, logged, now, settled_since, worker
 
 PARTS = 5
+
+LOOK_SECONDS = 0.05
 
 
 def memory(database: Database, sizes: Sizes) -> list[Figure]:
@@ -47,7 +51,7 @@ def old_snapshot(databases: Databases, kind: str, sizes: Sizes) -> Iterator[Meas
     """Throughput window by window while another session holds an old snapshot, beside that of a database without.
 
     A snapshot keeps what dies later only in its own database: the two take turns on one server, window by window, until
-    the disturbed one has worked for so many minutes.
+    the disturbed one has worked for so many minutes. Each has one worker process for all of that time.
     """
 
     def once() -> list[Figure]:
@@ -64,11 +68,12 @@ def old_snapshot(databases: Databases, kind: str, sizes: Sizes) -> Iterator[Meas
 def _windows(disturbed: Database, undisturbed: Database, sizes: Sizes) -> list[Figure]:
     rates: dict[Database, list[float]] = {undisturbed: [], disturbed: []}
     left = sizes.minutes * 60
-    while left > 0 or not rates[disturbed]:
-        for database, found in rates.items():
-            fill(database, "plain", sizes.jobs)
-            found.append(drain(database, sizes.jobs, "--types", "plain"))
-        left -= sizes.jobs / rates[disturbed][-1]
+    with ExitStack() as stack:
+        processes = {each: stack.enter_context(worker(each, "--types", "plain")) for each in rates}
+        while left > 0 or not rates[disturbed]:
+            for database, found in rates.items():
+                found.append(_window(database, processes[database], sizes.jobs))
+            left -= sizes.jobs / rates[disturbed][-1]
     shares = [with_ / without * 100 for with_, without in zip(rates[disturbed], rates[undisturbed], strict=True)]
     last = shares[-max(len(shares) // 5, 1) :]
     return [
@@ -77,6 +82,25 @@ def _windows(disturbed: Database, undisturbed: Database, sizes: Sizes) -> list[F
         Figure("beside an old snapshot, least window", "% of undisturbed", min(shares)),
         Figure("beside an old snapshot, last fifth", "% of undisturbed", statistics.median(last)),
     ]
+
+
+def _window(database: Database, process: subprocess.Popen[bytes], count: int) -> float:
+    """Give so many jobs at once to the worker that is there; returns jobs per second.
+
+    Raises:
+        RuntimeError: The worker ended.
+    """
+    client = database.client
+    client.pause(types=["plain"])
+    fill(database, "plain", count - 1)
+    last = client.start("plain", {"n": count})
+    since = now(database)
+    client.resume(types=["plain"])
+    while not (client.get(last.id).status.closed and (found := settled_since(database, since))[0] == count):
+        if process.poll() is not None:
+            raise RuntimeError(f"the worker ended with exit code {process.returncode}:\n{logged(database)}")
+        time.sleep(LOOK_SECONDS)
+    return found[1]
 
 
 BENCHMARKS = [

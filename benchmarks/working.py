@@ -15,6 +15,7 @@ from jobctl.asking import NewChain
 
 ROOT = Path(__file__).parents[1]
 BATCH = 1000
+LOG = "worker.log"
 
 NOW = {
     "postgresql": "SELECT extract(epoch FROM clock_timestamp())",
@@ -56,13 +57,18 @@ def worker(database: Database, *options: str) -> Iterator[subprocess.Popen[bytes
     """A worker process, ended at the end if it has not by itself. What it logs goes to a file."""
     command = [sys.executable, "-m", "jobctl", "worker", "--processors", "benchmarks.handlers", *options]
     environment = {**os.environ, "JOBCTL_DATABASE": database.url, "PYTHONPATH": str(ROOT)}
-    with (database.folder / "worker.log").open("ab") as log:
+    with (database.folder / LOG).open("ab") as log:
         process = subprocess.Popen(command, env=environment, cwd=database.folder, stderr=log)
     try:
         yield process
     finally:
         process.terminate()
         process.wait()
+
+
+def logged(database: Database) -> str:
+    """The end of what the workers have logged."""
+    return (database.folder / LOG).read_text(encoding="utf-8")[-2000:]
 
 
 def now(database: Database) -> float:
@@ -94,6 +100,5 @@ def drain(database: Database, expected: int, *options: str, processes: int = 1) 
         codes = [process.wait() for process in running]
     total, rate = settled_since(database, since)
     if any(codes) or total != expected:
-        log = (database.folder / "worker.log").read_text(encoding="utf-8")
-        raise RuntimeError(f"{total} of {expected} jobs were done, exit codes {codes}:\n{log[-2000:]}")
+        raise RuntimeError(f"{total} of {expected} jobs were done, exit codes {codes}:\n{logged(database)}")
     return rate

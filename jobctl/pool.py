@@ -84,6 +84,7 @@ class Pool:
         self._turns = threading.Semaphore(MOST_TRANSACTIONS)
         self._runners: dict[bool, Runner] = {}  # by whether the handler is a coroutine function
         self._untold: list[Attempt] = []  # of whose begin nothing was said yet
+        self._had_room_at = -math.inf  # when jobs were begun for which a hand was free
 
     def close(self) -> None:
         """Begin nothing more; what runs is cut off when it can be."""
@@ -106,7 +107,9 @@ class Pool:
     @property
     def stale_at(self) -> float:
         """When what waits for its turn has waited too long, by time.monotonic()."""
-        return self.pace.last_end + STALE_SECONDS if len(self.running) > self._concurrency else math.inf
+        if len(self.running) <= self._concurrency:
+            return math.inf
+        return max(self.pace.last_end, self._had_room_at) + STALE_SECONDS
 
     # --- running -------------------------------------------------------------------------------------------------
 
@@ -119,6 +122,8 @@ class Pool:
             waited_for = tuple(map(chain_of, blockers[row.id])) if row.id in blockers else ()
             attempts.append(Attempt(self._store, row, held_of(row), waited_for, self._turns))
         self._keeper.add(attempts)
+        if len(self.running) < self._concurrency:
+            self._had_room_at = time.monotonic()
         self.attempts += len(attempts)
         self.running |= {id(each): each for each in attempts}
         self._untold += attempts

@@ -188,6 +188,8 @@ class Worker:
         """Whether there may be something to claim."""
         if self._options.drain and not self._pool.running and not self._nothing_ready:
             return True
+        if self._times.front.unlooked and not self._pool.running:
+            return True
         return self._work_told or time.monotonic() >= self._times.look_at
 
     def _pause(self) -> float:
@@ -243,6 +245,7 @@ class Worker:
         unsettled = any(each.unsettled for each in batch)
         reaping = time.monotonic() >= self._times.reap_at
         self._work_told = False
+        self._times.front.busy = bool(self._pool.running)
         if wanted and not (batch or reaping or self._claims.own):
             self._claim_alone(wanted)
             return
@@ -273,7 +276,7 @@ class Worker:
         self._database_works()
         self._round_at = time.monotonic()
         if wanted:
-            self._nothing_ready = not claimed.rows and not (due and due.ready)
+            self._nothing_ready = not (claimed.rows or self._pool.running or (due and due.ready))
         self._times.plan(due, full=full, reaped=looked if reaping else None)
         if batch:
             self._settler.done()
@@ -297,7 +300,7 @@ class Worker:
         elif claimed.rows:
             self._times.leave_open()
         elif due := self._ask_due():
-            self._nothing_ready = not due.ready
+            self._nothing_ready = not (self._pool.running or due.ready)
 
     def _is_due(self, wanted: int) -> bool:
         """Whether to begin a transaction; one that may wait for as long as a handler's own, only for good reason."""

@@ -162,9 +162,11 @@ def sqlite_steps(store: Store, call: Callable[[], object]) -> int:
     return steps + 1
 
 
-def touched(url: str, statement: Statement) -> int:
-    """How many pages a statement of PostgreSQL's looks at; nothing is kept of it."""
+def touched(url: str, statement: Statement, *off: str) -> int:
+    """How many pages a statement of PostgreSQL's looks at; nothing is kept of it. See ``planned`` for what is off."""
     with psycopg.connect(url) as conn:
+        for each in off:
+            conn.execute(f"SET enable_{each} = off".encode())
         text = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + statement.text.encode()
         row = conn.execute(text, statement.parameters).fetchone()
         conn.rollback()

@@ -26,6 +26,10 @@ class Front:
 
     While somebody holds an old snapshot open, the database cannot forget the index entries of jobs that were claimed.
     A claim that began at the first of them would take the longer, the more were claimed.
+
+    Attributes:
+        busy: Whether handlers run: what ends must not wait for a look that costs much.
+        unlooked: Whether a claim that found nothing has put off its look, and none has been made since.
     """
 
     def __init__(self, poll: float = math.inf) -> None:
@@ -34,6 +38,8 @@ class Front:
         Args:
             poll: How many seconds at most to put off a look that costs much, while claims lack something.
         """
+        self.busy = False
+        self.unlooked = False
         self._poll = poll
         self._claimed: dict[tuple[str, int], tuple[datetime, str]] = {}
         self._look_at = 0.0
@@ -61,9 +67,15 @@ class Front:
         else:
             self._pass(rows)
 
+    def puts_off(self) -> bool:
+        """Whether a claim that found nothing is to leave it at that for now."""
+        self.unlooked = self.busy and self.rest > 0
+        return self.unlooked
+
     def looked(self, rows: Sequence[JobRow], seconds: float, *, all_: bool) -> None:
         """These jobs were claimed by a look from the beginning that took so long; they may be all that there were."""
         now = time.monotonic()
+        self.unlooked = False
         dear = seconds > DEAR_SECONDS
         self._look_at = now + max(LOOK_SECONDS, seconds / LOOK_SHARE)
         self._dear_until = now + min(seconds / LOOK_SHARE, self._poll) if dear else 0.0

@@ -114,9 +114,8 @@ CLAIMED = (
 
 HELD = rows("held", chain_id="id", lease="id", lease_seconds="number")
 
-_is_held = and_(
-    matching(current.c.chain_id, HELD.c.chain_id), current.c.lease == HELD.c.lease, current.c.status == RUNNING
-)
+_is_held = and_(matching(current.c.chain_id, HELD.c.chain_id), current.c.lease == HELD.c.lease)
+"""Only what runs has a lease. To say so would have PostgreSQL walk over the index of what runs, and all that ran."""
 
 RENEWABLE = select(current.c.job_id).join_from(HELD, current, _is_held)
 

@@ -345,6 +345,7 @@ def _claim(
         jobs = take(own.CLAIM_ON, len(lanes), lanes=json.dumps(lanes))
         if jobs:
             front.went_on(jobs, all_=len(jobs) < limit)
+        if jobs or front.puts_off():
             return jobs
     begin = time.monotonic()
     jobs = take(own.CLAIM, len(types))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import psycopg
 import pytest
 from plans import recorded, touched
+from support import eventually
+from worker.workshop import SOON
 from working import completed, held
 
 from jobctl import Client, Job, NewChain, Worker, WorkerOptions, processor
@@ -96,6 +100,61 @@ def test_lacking_where_looks_take_long(postgres_url, monkeypatch):
 
 
 @pytest.mark.usefixtures("dear")
+def test_busy_where_looks_take_long(postgres_url):
+    """Where looks take long, a claim that finds nothing looks once no handler runs: what ends shall not wait for it."""
+    with Client(postgres_url) as client:
+        store, front = client.store, Front(60.0)
+        client.start_many([NewChain("a") for _ in range(3)])
+        first, *_ = claim_on(store, front, 3)
+        with store.transaction() as conn:
+            store.release(conn, [held(first)])
+        front.busy = True
+        assert (claim_on(store, front, 3), front.unlooked) == ([], True)
+        front.busy = False
+        assert [row.id for row in claim_on(store, front, 3)] == [first.id]
+        assert not front.unlooked
+
+
+def test_busy_where_looks_are_cheap(postgres_url):
+    """Else it looks although handlers run."""
+    with Client(postgres_url) as client:
+        store, front = client.store, Front(60.0)
+        client.start_many([NewChain("a") for _ in range(3)])
+        first, *_ = claim_on(store, front, 3)
+        with store.transaction() as conn:
+            store.release(conn, [held(first)])
+        front.busy = True
+        assert [row.id for row in claim_on(store, front, 3)] == [first.id]
+
+
+@pytest.mark.usefixtures("dear")
+def test_a_look_that_was_put_off(postgres_url):
+    """What a busy worker has not looked for it looks for as soon as no handler runs, not when it polls."""
+    done = []
+    with Client(postgres_url) as client:
+
+        @processor("a")
+        def start_other(job: Job):
+            if not done:
+                client.start("b", priority=5)
+                eventually(lambda: worker._times.front.unlooked)
+            done.append(job.type_name)
+
+        @processor("b")
+        def note(job: Job):
+            done.append(job.type_name)
+
+        client.start("a")
+        worker = Worker(
+            client.store, Registry([start_other, note]), WorkerOptions(max_jobs=2, concurrency=2, poll=60.0)
+        )
+        begin = time.monotonic()
+        worker.run()
+        assert done == ["a", "b"]
+        assert time.monotonic() - begin < SOON
+
+
+@pytest.mark.usefixtures("dear")
 def test_nothing_is_left_where_looks_take_long(postgres_url):
     """A worker that is to stop once nothing is left takes what is of another type and priority, too."""
     done = []
@@ -159,3 +218,25 @@ def test_an_old_snapshot(postgres_url, monkeypatch):
     assert late <= soon * 1.5
     assert late_anew > soon_anew + 20  # who begins anew walks over them: the snapshot does hold
     assert late * 2 < late_anew
+
+
+@pytest.mark.parametrize("act", ["renew", "release"])
+def test_what_is_held_beside_an_old_snapshot(postgres_url, act):
+    """To renew leases, or give jobs back, touches no more pages, however many have run."""
+    with Client(postgres_url) as client, psycopg.connect(postgres_url) as old:
+        store, front, pages = client.store, Front(), []
+        client.start_many([NewChain("a") for _ in range(4000)])
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        old.execute("SELECT count(*) FROM jobctl_current")
+        for _ in range(2):
+            for _ in range(15):
+                rows = claim_on(store, front, 100)
+                with store.transaction() as conn:
+                    assert len(store.settle(conn, [completed(row) for row in rows]).won) == 100
+            (row,) = claim_on(store, front, 1)
+            with store.work() as conn, recorded(store) as found:
+                assert getattr(store, act)(conn, [held(row)], *([TYPES] if act == "renew" else [])) == {row.id}
+                conn.rollback()
+            found = [each for each in found if "jobctl_current" in each.text]
+            pages.append(max(touched(postgres_url, each, "seqscan", "bitmapscan") for each in found))
+        assert max(pages) < 50

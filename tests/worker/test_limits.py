@@ -153,6 +153,23 @@ def hasten(worker) -> None:
     worker._pool.pace.per_second = 400.0
 
 
+def test_what_is_claimed_after_a_rest(shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """What a worker claims ahead after a rest counts as waiting from then on, not from when something ended before it."""
+    monkeypatch.setattr(pool, "STALE_SECONDS", 60.0)
+    gate = shop.gate()
+    working = shop.work(make("plain", hooks={"between": gate}), concurrency=2)
+    pace = working.worker._pool.pace
+    pace.per_second, pace.last_end = 1000.0, time.monotonic() - 100
+    chains = shop.start_many(20)
+    gate.reached(2)
+    eventually(lambda: len(working.worker._pool.running) == len(chains))
+    assert working.worker.answers(20)
+    gate.open()
+    for each in chains:
+        working.until(Told.JOB_COMPLETED, each)
+    assert working.told(Told.JOB_RELEASED) == []
+
+
 def test_nothing_is_left_behind(shop: Workshop):
     """The threads of a worker end with it."""
     before = {each.name for each in threading.enumerate()}
