@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from jobctl.answers import Continuation
 
 
-def first_job(processors: Registry, chain: NewChain, id_: Callable[[], str] = new_id) -> NewJob:
+def first_job(processors: Registry, chain: NewChain, draw: Callable[[], str] = new_id) -> NewJob:
     """The first job of a chain that is to be started.
 
     Args:
         processors: They know what input a type takes.
         chain: The chain.
-        id_: Makes its id, unless it has one.
+        draw: Makes its id, unless it has one.
 
     Raises:
         UsageError: An argument is not acceptable.
@@ -38,7 +38,7 @@ def first_job(processors: Registry, chain: NewChain, id_: Callable[[], str] = ne
     """
     name = type_name_of(chain.type_name)
     check_type_name(name, UsageError)
-    chain_id = id_() if chain.id is None else require_id(chain.id)
+    chain_id = draw() if chain.id is None else require_id(chain.id)
     key = Key(chain.key) if isinstance(chain.key, str) else chain.key
     return NewJob(  # by place: made for each of many that are started together, and to name the fields takes longer
         chain_id,
@@ -86,13 +86,13 @@ def is_unrelated(chain: NewChain) -> bool:
 
 
 class Started(Sequence[Chain]):
-    """Chains that were started together, each made when it is asked for.
+    """Chains that were started together, each made when it is first read.
 
     To make them all takes a quarter of what it takes to start them, and who starts many seldom reads what he knows.
     It equals a list of the same chains.
     """
 
-    def __init__(self, started: Sequence[tuple[NewJob, Inserted]]) -> None:
+    def __init__(self, started: list[Chain | tuple[NewJob, Inserted]]) -> None:
         self._started = started
 
     def __len__(self) -> int:
@@ -107,10 +107,13 @@ class Started(Sequence[Chain]):
     def __getitem__(self, place: int | slice) -> Chain | Sequence[Chain]:
         if isinstance(place, slice):
             return Started(self._started[place])
-        return chain_of(started_row(*self._started[place]))
+        found = self._started[place]
+        if not isinstance(found, Chain):
+            found = self._started[place] = chain_of(started_row(*found))
+        return found
 
     def __eq__(self, other: object) -> bool:
-        return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented
+        return list(self) == list(other) if isinstance(other, list | Started) else NotImplemented
 
     __hash__ = None  # type: ignore[assignment]  # as a list has none
 
@@ -119,8 +122,8 @@ class Started(Sequence[Chain]):
 
 
 def start_unrelated(store: Store, conn: Connection, jobs: Iterable[NewJob]) -> Sequence[Chain]:
-    """Start unrelated chains, with new ids, by these jobs: made while others are sent, if that keeps nobody waiting."""
-    with closing(store.starting(conn, jobs if store.many_writers else list(jobs))) as started:
+    """Start unrelated chains, with new ids, by these jobs, which may be made while others are sent."""
+    with closing(store.starting(conn, jobs)) as started:
         return Started(list(started))
 
 
@@ -137,7 +140,7 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
     for job in jobs:
         check_blockers(conn, processors, job, together=jobs)
     if all(job.key is None for job in jobs):
-        return [chain_of(row) for row in store.start(conn, jobs)]
+        return Started([chain_of(row) for row in store.start(conn, jobs)])
     from jobctl.storage import keys, reading
 
     same = keys.same(store, conn, jobs)
@@ -146,10 +149,12 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
     chains = {row.id: chain_of(row) for row in started}
     before = reading.chains(conn, set(same.values()) - chains.keys()) if same else {}
     found = chains | {id_: chain_of(row) for id_, row in before.items()}
-    return [
-        replace(found[same[place]], deduplicated=True) if place in same else chains[job.id]
-        for place, job in enumerate(jobs)
-    ]
+    return Started(
+        [
+            replace(found[same[place]], deduplicated=True) if place in same else chains[job.id]
+            for place, job in enumerate(jobs)
+        ]
+    )
 
 
 def _with_keys_of_slots(conn: Connection, jobs: Sequence[NewJob]) -> Sequence[NewJob]:

@@ -62,9 +62,9 @@ class Timetable:
         return self.ask_at < math.inf
 
     def leave_open(self) -> None:
-        """Look for no more until somebody has asked: a question now would keep the handlers from beginning."""
+        """Do not look by the clock until somebody has asked: a question now would keep the handlers from beginning."""
         self.look_at = math.inf
-        self.ask_at = time.monotonic() + ASK_SECONDS
+        self.ask_at = min(self.ask_at, time.monotonic() + ASK_SECONDS)
 
     def plan(self, due: Due | None, *, full: bool = False, reaped: float | None = None) -> None:
         """Look next for a job that is due, for a lease that runs out, or as often as polling says.

@@ -258,8 +258,8 @@ class Worker:
                 if settling.settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
                 claimed = self._claims.within(conn, wanted) if wanted else Claimed()
-                asking = reaping or self._times.unasked or len(claimed.rows) < wanted
                 full = 0 < wanted == len(claimed.rows)  # when the next job is due does not matter then
+                asking = reaping or (not full and (self._times.unasked or wanted > 0))
                 began = time.monotonic()
                 due = self._times.ask(conn, full=full, reaping=reaping) if asking else None
                 looked += time.monotonic() - began

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,8 +13,9 @@ from jobctl.client.connected import Connected
 from jobctl.ids import fresh_ids
 from jobctl.model import Chain
 from jobctl.processors import AnyProcessor
-from jobctl.starting import first_job, is_unrelated, start_jobs, start_unrelated
+from jobctl.starting import Started, first_job, is_unrelated, start_jobs, start_unrelated
 from jobctl.storage.decoding import chain_of
+from jobctl.storage.records import NewJob
 
 
 class StartingCalls(Connected):
@@ -64,7 +64,8 @@ class StartingCalls(Connected):
         """Start many chains at once, all or none; without keys and blockers in few statements.
 
         Returns:
-            The chains in the order given; those with ``deduplicated`` existed before, or are others of these.
+            The chains in the order given, each made when it is first read; those with ``deduplicated`` existed before,
+            or are others of these.
 
         Raises:
             UsageError: An argument of one is not acceptable.
@@ -76,9 +77,12 @@ class StartingCalls(Connected):
         chains = list(chains)
         unrelated = all(map(is_unrelated, chains))
         if unrelated and conn is None and len(chains) == 1:
-            return [self._start_alone(chains[0])]
-        jobs = map(partial(first_job, self.processors, id_=fresh_ids(len(chains)).__next__), chains)
+            return Started([self._start_alone(chains[0])])
+        draw = fresh_ids(len(chains)).__next__
+        jobs: Iterable[NewJob] = (first_job(self.processors, each, draw) for each in chains)
         if unrelated and all(each.id is None for each in chains):
+            if not self._ready().many_writers:  # nobody shall wait meanwhile
+                jobs = list(jobs)
             with self._writing(conn) as (store, on):
                 return start_unrelated(store, on, jobs)
         made = list(jobs)

@@ -183,7 +183,7 @@ class PostgresStore(Store):
             for statement, parameters in statements:
                 text, constants = compiled(statement)
                 sent.append(driver_of(conn).execute(text, {**constants, **parameters}))
-                if len(sent) > IN_FLIGHT:
+                if len(sent) == IN_FLIGHT:
                     yield sent.popleft().fetchall()
             while sent:
                 yield sent.popleft().fetchall()
@@ -368,7 +368,11 @@ def _inserted_one(job: NewJob, found: Sequence[tuple[Any, ...]]) -> Inserted:
 
 
 def _inserted(found: Sequence[tuple[Any, ...]]) -> Inserted:
-    """What came of chains that were started: rows of ids, and when these are due; of no id, when all were made."""
+    """What came of chains that were started.
+
+    Args:
+        found: Of no id, when all were made; ids, and when these are due, or no time if they are taken.
+    """
     due = {row[0]: row[1] for row in found}
     created_at = due.pop(None)
     refuse_taken(id_ for id_, at in due.items() if at is None)

@@ -26,6 +26,9 @@ from jobctl.storage.postgres_driver import checked
 
 _DIALECT = psycopg_dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
+CANCEL_SECONDS = 5.0
+"""How long to try to have the server let go of what was interrupted: as long as the driver does."""
+
 MOST_KEPT = 5
 """As many are kept for the next calls, as are in an engine's pool."""
 
@@ -116,6 +119,11 @@ def _try(driver: psycopg.Connection[Any], prepared: dict[bytes, bool], steps: Se
         driver.wait(_exchange(pgconn, messages, answers))
     except psycopg.OperationalError:
         _check(answers, messages, prepared, encoding)  # what the server said before tells more
+        raise
+    except BaseException:
+        if pgconn.transaction_status == TransactionStatus.ACTIVE:  # the driver knows Ctrl-C alone
+            with suppress(psycopg.Error):
+                driver.cancel_safe(timeout=CANCEL_SECONDS)
         raise
     if piped:
         pgconn.exit_pipeline_mode()

@@ -143,7 +143,7 @@ INSERT_JOBS = pg_insert(job).from_select(sql.JOB_COLUMNS, sql.NEXT_JOBS).on_conf
 def _made(first: Select[Any], *, may_be_taken: bool) -> CTE:
     made = pg_insert(job).from_select(sql.JOB_COLUMNS, first)
     if may_be_taken:
-        made = made.on_conflict_do_nothing(index_elements=[job.c.id])
+        made = made.on_conflict_do_nothing()
     return made.returning(job.c.id, job.c.created_at).cte("made")
 
 

@@ -176,7 +176,8 @@ class Store(Database):
         blockers = blockers_of(jobs)
         placed = self._with_statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
         refuse_twice(jobs)
-        started = [started_row(*each) for each in self.starting(conn, placed)]
+        with closing(self.starting(conn, placed)) as made:
+            started = [started_row(*each) for each in made]
         self._insert_blockers(conn, jobs)
         return started
 

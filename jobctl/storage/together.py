@@ -9,7 +9,7 @@ from jobctl.storage.records import NewJob
 
 
 def refuse_taken(taken: Iterable[str]) -> None:
-    """Refuse jobs of which some were not inserted, because there are others with these ids.
+    """Refuse jobs that were not inserted, because there are others with these ids.
 
     Raises:
         DuplicateIdError: So it is.

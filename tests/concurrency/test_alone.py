@@ -14,6 +14,7 @@ from sqlalchemy import text
 from support import InThread, Running, eventually
 
 from jobctl import Client, ListFilter, NewChain, Status
+from jobctl.cli.main import Terminated
 from jobctl.errors import DatabaseUnavailableError, DuplicateIdError, LockTimeoutError
 from jobctl.ids import new_id
 from jobctl.storage import postgres_alone
@@ -173,21 +174,23 @@ def test_interrupted_in_the_middle(postgres_url: str):
             assert len(claimed(client)) == 1
 
 
-def test_interrupted_while_it_waits(postgres_url: str, spawn: Callable[..., Running]):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_it_waits(postgres_url: str, spawn: Callable[..., Running], sent: signal.Signals):
     """A start that waits for a lock ends at once when it is interrupted, and has started nothing."""
     waiting = WAITING.format("job").encode()
     with psycopg.connect(postgres_url) as other, psycopg.connect(postgres_url, autocommit=True) as watching:
         other.execute("LOCK TABLE jobctl_job")
         starting = spawn("start", "a", "--database", postgres_url)
         eventually(lambda: watching.execute(waiting).rowcount == 1)
-        done = starting.send(signal.SIGINT).wait()
-        assert (done.code, done.out) == (130, "")
+        done = starting.send(sent).wait()
+        assert (done.code, done.out) == (128 + sent, "")
         eventually(lambda: watching.execute(waiting).rowcount == 0)
         other.rollback()
         assert watching.execute("SELECT FROM jobctl_job").rowcount == 0
 
 
-def test_interrupted_as_it_is_sent(postgres_url: str, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, Terminated])
+def test_interrupted_as_it_is_sent(postgres_url: str, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]):
     """A start that is interrupted when the server has it already, and before it waits, is taken back there too."""
     messages = postgres_alone._messages
 
@@ -197,7 +200,7 @@ def test_interrupted_as_it_is_sent(postgres_url: str, monkeypatch: pytest.Monkey
             def send(each: postgres_alone._Message = each) -> None:
                 each.send()
                 eventually(lambda: watching.execute(waiting).rowcount == 1)
-                raise KeyboardInterrupt
+                raise interrupt
 
             yield each._replace(send=send)
 
@@ -210,7 +213,7 @@ def test_interrupted_as_it_is_sent(postgres_url: str, monkeypatch: pytest.Monkey
         other.execute("LOCK TABLE jobctl_job")
         with monkeypatch.context() as patch:
             patch.setattr(postgres_alone, "_messages", interrupted)
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(interrupt):
                 client.start("a")
         eventually(lambda: watching.execute(waiting).rowcount == 0)
         other.rollback()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 import psycopg
@@ -15,6 +16,7 @@ from jobctl.codecs import MAX_DEPTH, decode_json, encode_json
 from jobctl.errors import DuplicateIdError, InvalidDataError, NotFoundError, UsageError
 from jobctl.ids import new_id
 from jobctl.registry import Registry
+from jobctl.storage import postgres as postgres_module
 from jobctl.storage import sqlite as sqlite_module
 from jobctl.storage.records import Retry
 
@@ -359,6 +361,8 @@ def test_what_is_started_is_a_sequence(client):
     assert started == read
     assert read == started
     assert started != read[:4]
+    assert started != tuple(read)
+    assert started[0] is started[0]
     assert started != 5
     assert (len(started), started[-1], started[1:3], list(reversed(started))) == (5, read[4], read[1:3], read[::-1])
     assert (read[2] in started, repr(started)) == (True, repr(read))
@@ -386,7 +390,7 @@ def test_batch_takes_few_statements(client):
     assert len(statements) == times
 
 
-@pytest.mark.parametrize("count", [1, 2, 250, 251, 501])
+@pytest.mark.parametrize("count", [1, 2, 249, 250, 251, 499, 501])
 def test_batches_of_any_size(client, count):
     """However a batch is divided, each chain is as it was asked for, and may wait for one of an earlier part."""
     (first, *_) = ids = [new_id() for _ in range(count)]
@@ -412,6 +416,45 @@ def test_unrelated_batches_of_any_size(client, count, own):
     assert len(client.list_chains(ListFilter(limit=1000)).items) == count
 
 
+def test_what_start_many_returns(client):
+    """It is the same kind of thing, whatever is started."""
+    kinds = {
+        type(client.start_many(chains))
+        for chains in (
+            [],
+            [NewChain("a")],
+            [NewChain("a"), NewChain("a")],
+            [NewChain("a", id=new_id()), NewChain("a")],
+            [NewChain("a", key="k"), NewChain("a", key="k")],
+        )
+    }
+    assert len(kinds) == 1
+
+
+@dataclass
+class Tagged:
+    """An input that must have a certain tag."""
+
+    tags: list[str]
+
+    def __post_init__(self) -> None:
+        next(each for each in self.tags if each == "wanted")
+
+
+def test_an_input_that_ends_an_iteration(client):
+    """An input whose check runs out of something is an error, not the end of the batch."""
+
+    @processor("tagged")
+    def tagged(job: Job[Tagged]) -> None:
+        """Do nothing."""
+
+    client.processors = Registry([tagged])
+    good = NewChain("tagged", {"tags": ["wanted"]})
+    with pytest.raises(RuntimeError):
+        client.start_many([good, NewChain("tagged", {"tags": []}), good])
+    assert client.list_chains().items == ()
+
+
 TAKEN = new_id()
 
 
@@ -423,9 +466,11 @@ TAKEN = new_id()
     ],
     ids=["taken", "no-json"],
 )
+@pytest.mark.parametrize("in_flight", [1, postgres_module.IN_FLIGHT])
 @pytest.mark.parametrize("place", [0, 300, 999])
-def test_batch_that_is_refused_midway(client, place, bad, error, about):
+def test_batch_that_is_refused_midway(client, monkeypatch, place, bad, error, about, in_flight):
     """A chain that cannot be started refuses all that was sent before and after it; the connection is as good as ever."""
+    monkeypatch.setattr(postgres_module, "IN_FLIGHT", in_flight)
     taken = client.start("a", id=TAKEN)
     chains = [NewChain("b", number) for number in range(1000)]
     chains[place] = bad
