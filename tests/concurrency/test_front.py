@@ -99,9 +99,11 @@ def test_lacking_where_looks_take_long(postgres_url, monkeypatch):
         assert [row.id for row in claim_on(store, front, 10)] == [before.id]
 
 
-@pytest.mark.usefixtures("dear")
-def test_busy_where_looks_take_long(postgres_url):
+@pytest.mark.parametrize("dear", [False, True])
+def test_busy(postgres_url, monkeypatch, dear):
     """Where looks take long, a claim that finds nothing looks once no handler runs: what ends shall not wait for it."""
+    monkeypatch.setattr(module, "DEAR_SECONDS", -1.0 if dear else 1e9)
+    monkeypatch.setattr(module, "LOOK_SHARE", 1e-9)
     with Client(postgres_url) as client:
         store, front = client.store, Front(60.0)
         client.start_many([NewChain("a") for _ in range(3)])
@@ -109,22 +111,11 @@ def test_busy_where_looks_take_long(postgres_url):
         with store.transaction() as conn:
             store.release(conn, [held(first)])
         front.busy = True
-        assert (claim_on(store, front, 3), front.unlooked) == ([], True)
+        found = claim_on(store, front, 3)
+        assert (found == [], front.unlooked) == (dear, dear)
         front.busy = False
-        assert [row.id for row in claim_on(store, front, 3)] == [first.id]
-        assert not front.unlooked
-
-
-def test_busy_where_looks_are_cheap(postgres_url):
-    """Else it looks although handlers run."""
-    with Client(postgres_url) as client:
-        store, front = client.store, Front(60.0)
-        client.start_many([NewChain("a") for _ in range(3)])
-        first, *_ = claim_on(store, front, 3)
-        with store.transaction() as conn:
-            store.release(conn, [held(first)])
-        front.busy = True
-        assert [row.id for row in claim_on(store, front, 3)] == [first.id]
+        found += claim_on(store, front, 3)
+        assert ([row.id for row in found], front.unlooked) == ([first.id], False)
 
 
 @pytest.mark.usefixtures("dear")
