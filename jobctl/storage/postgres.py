@@ -92,8 +92,8 @@ class PostgresStore(Store):
     dialect: ClassVar[str] = "postgresql"
     many_writers: ClassVar[bool] = True
     start_at_once: ClassVar[int] = 250
-    """While the server inserts these, the next ones are made ready: a thousand take a seventh less time than in one
-    statement; in smaller parts no less, in larger ones more."""
+    """While the server inserts these, the next ones are made ready: a thousand take a tenth less time than in parts of
+    500, and no less in smaller ones."""
     insert_jobs: ClassVar[Insert] = own.INSERT_JOBS
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:

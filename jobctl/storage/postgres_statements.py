@@ -170,7 +170,7 @@ INSERT_CHAINS = _insert_chains(may_be_taken=False)
 Returns when they were made, then the ids of those that are due later, and when."""
 
 INSERT_GIVEN_CHAINS = _insert_chains(may_be_taken=True)
-"""The same where ids may be taken, which costs an eighth more: returns those that are, too, without a time."""
+"""The same where ids may be taken, which costs the server a fifth more: returns those that are, too, without a time."""
 
 
 def _one_first() -> SimpleNamespace:

@@ -289,6 +289,11 @@ def _run(driver: sqlite3.Connection, statement: Executable, parameters: Mapping[
 
 
 def _insert(driver: sqlite3.Connection, jobs: Sequence[NewJob]) -> Inserted:
+    """Insert the first jobs of chains.
+
+    Raises:
+        DuplicateIdError: An id is taken; nothing of it may be kept.
+    """
     parameters = {"jobs": first_job_rows(jobs)}
     created = dict(_run(driver, INSERT_CHAINS, parameters))
     refuse_taken(job.id for job in jobs if job.id not in created)

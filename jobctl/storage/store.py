@@ -74,7 +74,7 @@ class Store(Database):
             What came of each part.
 
         Raises:
-            DuplicateIdError: An id is taken.
+            DuplicateIdError: An id that was given is taken.
         """
 
     @abstractmethod

@@ -118,6 +118,16 @@ def test_busy(postgres_url, monkeypatch, dear):
         assert ([row.id for row in found], front.unlooked) == ([first.id], False)
 
 
+def noting(done):
+    """A processor of the type b that notes that it ran."""
+
+    @processor("b")
+    def note(job: Job):
+        done.append(job.type_name)
+
+    return note
+
+
 @pytest.mark.usefixtures("dear")
 def test_a_look_that_was_put_off(postgres_url):
     """What a busy worker has not looked for it looks for as soon as no handler runs, not when it polls."""
@@ -131,13 +141,9 @@ def test_a_look_that_was_put_off(postgres_url):
                 eventually(lambda: worker._times.front.unlooked)
             done.append(job.type_name)
 
-        @processor("b")
-        def note(job: Job):
-            done.append(job.type_name)
-
         client.start("a")
         worker = Worker(
-            client.store, Registry([start_other, note]), WorkerOptions(max_jobs=2, concurrency=2, poll=60.0)
+            client.store, Registry([start_other, noting(done)]), WorkerOptions(max_jobs=2, concurrency=2, poll=60.0)
         )
         begin = time.monotonic()
         worker.run()
@@ -156,13 +162,9 @@ def test_nothing_is_left_where_looks_take_long(postgres_url):
             done.append(job.type_name)
             client.start("b", priority=5)
 
-        @processor("b")
-        def note(job: Job):
-            done.append(job.type_name)
-
         client.start_many([NewChain("a") for _ in range(3)])
         options = WorkerOptions(drain=True, concurrency=2, poll=60.0)
-        Worker(client.store, Registry([start_other, note]), options).run()
+        Worker(client.store, Registry([start_other, noting(done)]), options).run()
         assert sorted(done) == ["a"] * 3 + ["b"] * 3
 
 
