@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from enum import Enum
 
 from sqlalchemy import Connection
 
 from jobctl.lease import AGAIN_SECONDS
-from jobctl.storage.front import LOOK_SHARE, Front
+from jobctl.storage import front
 from jobctl.storage.records import Due
 from jobctl.storage.store import Store
 
@@ -17,44 +18,92 @@ ASK_SECONDS = 0.005
 """How long handlers that have just begun are left to themselves: whoever settles what ends by then asks in passing."""
 
 
+class Left(Enum):
+    """What the last claim has left, for all that is known."""
+
+    UNKNOWN = "unknown"
+    LOCKED = "locked"
+    NOTHING = "nothing"
+
+
 class Timetable:
-    """Used by the worker's loop alone; all times are by time.monotonic().
+    """Used by the worker's loop alone, but for what is told; all times are by time.monotonic().
 
     Attributes:
+        told: Whether there may be work that the last claim has not seen; set by several threads.
+        left: What is ready yet: a draining worker ends when that is nothing.
         look_at: When to claim again.
         ask_at: When to ask what is in sight, if a claim has left that open and nobody has asked since.
         reap_at: When to look for leases that ran out.
         front: Where claims go on.
     """
 
-    def __init__(self, store: Store, types: Mapping[str, float], poll: float) -> None:
+    def __init__(self, store: Store, types: Mapping[str, float], poll: float, *, drain: bool) -> None:
         """Look for both at once.
 
         Args:
             store: The database.
             types: How many seconds a lease holds, by the types of the worker's jobs.
             poll: How many seconds to wait at most, whatever is in sight.
+            drain: Whether the worker ends when nothing is left.
         """
+        self.told = False
+        self.left = Left.UNKNOWN
         self.look_at = 0.0
         self.ask_at = math.inf
         self.reap_at = 0.0
-        self.front = Front(poll)
+        self.front = front.Front(poll)
         self._store = store
         self._types = types
         self._poll = poll
+        self._drain = drain
         self._reap_from = 0.0  # not sooner, whatever runs out
+        self._ask_from = 0.0  # not sooner, whatever is told
+        self._due_at = math.inf  # the next job, by the last answer
 
-    def ask(self, conn: Connection, *, full: bool = False, reaping: bool = False) -> Due:
+    def looking(self, *, running: bool) -> bool:
+        """Whether there may be something to claim.
+
+        Args:
+            running: Whether handlers run.
+        """
+        if not running and (self.front.unlooked or (self._drain and self.left is Left.UNKNOWN)):
+            return True
+        return self.told or time.monotonic() >= self.look_at
+
+    def looks(self, *, running: bool) -> None:
+        """A claim begins."""
+        self.told = False
+        self.left = Left.UNKNOWN
+        self.front.busy = running
+
+    def found(self, *, running: bool, due: Due | None) -> None:
+        """A claim is made; handlers of what it has found run already, if any do."""
+        if running:
+            self.left = Left.UNKNOWN
+        else:
+            self.left = Left.LOCKED if due and due.ready else Left.NOTHING
+
+    def ask(self, conn: Connection, *, full: bool = False, reaping: bool = False, running: bool = True) -> Due:
         """What is in sight; where that takes long to find, as beside an old snapshot, the next looks will tell.
 
         Args:
             conn: Where to ask.
             full: A claim has got all that it wanted: when the next job is due does not matter.
             reaping: Leases that ran out were looked for just now.
+            running: Whether handlers run: where none do, a draining worker ends if nothing is ready.
         """
-        if rest := self.front.rest:
-            return Due(rest, None if reaping else self.reap_at - time.monotonic())
-        return self._store.next_due(conn, {} if full else self._types)
+        began = time.monotonic()
+        rest = max(self.front.rest, self._ask_from - began)
+        if rest > 0 and (running or not self._drain):
+            known = self._due_at - began
+            return Due(min(rest, known) if known > 0 else rest, None if reaping else self.reap_at - began)
+        due = self._store.next_due(conn, {} if full else self._types)
+        now = time.monotonic()
+        if self._store.many_writers and now - began > front.DEAR_SECONDS:
+            self._ask_from = now + min((now - began) / front.LOOK_SHARE, self._poll)
+        self._due_at = math.inf if due.job is None else now + due.job
+        return due
 
     @property
     def unasked(self) -> bool:
@@ -77,7 +126,7 @@ class Timetable:
         """
         now = time.monotonic()
         if reaped is not None:
-            self._reap_from = now + reaped / LOOK_SHARE
+            self._reap_from = now + reaped / front.LOOK_SHARE
         if full:
             self.look_at = now
         if full or due is not None:

@@ -36,7 +36,7 @@ from jobctl.storage.migrate import check_schema
 from jobctl.storage.records import Due, JobRow, Reaped
 from jobctl.storage.store import Store
 from jobctl.tally import Tally
-from jobctl.timetable import Timetable
+from jobctl.timetable import Left, Timetable
 from jobctl.watching import Watcher
 
 TELL_SECONDS: Final = 0.01
@@ -99,11 +99,8 @@ class Worker:
         self._inbox: SimpleQueue[Finished | Report | None] = SimpleQueue()  # None: look around
         self._turned = threading.Event()  # the loop has gone around
         self._stops = 0
-        self._work_told = False
-
         self._settler = Settler(store, registry, self._handling, self._close, self._inbox.put)
-        self._nothing_ready = False  # said by the last claim
-        self._times = Timetable(store, self._types, options.poll)
+        self._times = Timetable(store, self._types, options.poll, drain=options.drain)
         self._claims = Claims(store, self._types, self.name, self._times.front, claim)
         self._round_at = 0.0
         self._failures = 0  # in a row, of the database
@@ -176,7 +173,7 @@ class Worker:
             self._pool.give_back_stale()
             self._pool.tell_of_long_ones()
             self._settler.begin()
-            wanted = self._wanted() if self._looking() else 0
+            wanted = self._wanted() if self._times.looking(running=self._running) else 0
             if self._is_due(wanted):
                 self._round(wanted)
             elif time.monotonic() >= self._times.ask_at:
@@ -184,19 +181,15 @@ class Worker:
             if self._done():
                 return
 
-    def _looking(self) -> bool:
-        """Whether there may be something to claim."""
-        if self._options.drain and not self._pool.running and not self._nothing_ready:
-            return True
-        if self._times.front.unlooked and not self._pool.running:
-            return True
-        return self._work_told or time.monotonic() >= self._times.look_at
+    @property
+    def _running(self) -> bool:
+        return bool(self._pool.running)
 
     def _pause(self) -> float:
         """How long to wait for something to happen."""
         until = min(self._times.reap_at, self._times.ask_at, self._settler.at, self._pool.tell_at, self._pool.stale_at)
         if self._wanted():
-            if self._looking():
+            if self._times.looking(running=self._running):
                 return 0.0
             until = min(until, self._times.look_at)
         return max(0.0, until - time.monotonic())
@@ -218,8 +211,8 @@ class Worker:
     def _take(self, finished: Sequence[Finished]) -> None:
         own = [each.ended.settled is not None for each in finished]
         self._settler.add(finished, self._round_at + TELL_SECONDS if all(own) else 0.0)
-        self._nothing_ready = False  # the handlers may have made something ready
-        self._work_told |= any(own)  # and so may their own transactions
+        self._times.left = Left.UNKNOWN  # the handlers may have made something ready
+        self._times.told |= any(own)  # and so may their own transactions
 
     def _wanted(self) -> int:
         """How many jobs to claim."""
@@ -235,7 +228,7 @@ class Worker:
             return False
         if self._options.max_jobs is not None and self._pool.attempts >= self._options.max_jobs:
             return True
-        return self._options.drain and self._nothing_ready
+        return self._options.drain and self._times.left is Left.NOTHING
 
     # --- one transaction -----------------------------------------------------------------------------------------
 
@@ -244,8 +237,7 @@ class Worker:
         batch = self._settler.batch()
         unsettled = any(each.unsettled for each in batch)
         reaping = time.monotonic() >= self._times.reap_at
-        self._work_told = False
-        self._times.front.busy = bool(self._pool.running)
+        self._times.looks(running=self._running)
         if wanted and not (batch or reaping or self._claims.own):
             self._claim_alone(wanted)
             return
@@ -261,13 +253,13 @@ class Worker:
                 full = 0 < wanted == len(claimed.rows)  # when the next job is due does not matter then
                 asking = reaping or (not full and (self._times.unasked or wanted > 0))
                 began = time.monotonic()
-                due = self._times.ask(conn, full=full, reaping=reaping) if asking else None
+                due = self._times.ask(conn, full=full, reaping=reaping, running=self._running) if asking else None
                 looked += time.monotonic() - began
         except TryAgainError as error:
             self._database_failed(error)
             return
         except Exception:
-            self._work_told = True
+            self._times.told = True
             if not unsettled:
                 raise
             for each in self._settler.one_by_one():
@@ -276,7 +268,7 @@ class Worker:
         self._database_works()
         self._round_at = time.monotonic()
         if wanted:
-            self._nothing_ready = not (claimed.rows or self._pool.running or (due and due.ready))
+            self._times.found(running=self._running or bool(claimed.rows), due=due)
         self._times.plan(due, full=full, reaped=looked if reaping else None)
         if batch:
             self._settler.done()
@@ -294,13 +286,12 @@ class Worker:
         self._database_works()
         self._round_at = time.monotonic()
         self._pool.begin(*claimed)
-        self._nothing_ready = False
         if len(claimed.rows) == wanted:
             self._times.plan(None, full=True)
         elif claimed.rows:
             self._times.leave_open()
         elif due := self._ask_due():
-            self._nothing_ready = not (self._pool.running or due.ready)
+            self._times.found(running=self._running, due=due)
 
     def _is_due(self, wanted: int) -> bool:
         """Whether to begin a transaction; one that may wait for as long as a handler's own, only for good reason."""
@@ -308,14 +299,14 @@ class Worker:
             return False
         if self._store.many_writers or not self._pool.running or self._settler.batch():
             return True
-        self._work_told = False
+        self._times.told = False
         due = self._ask_due()
         return due is not None and (due.lapsed or (wanted > 0 and due.ready))
 
     def _ask_due(self) -> Due | None:
         try:
             with self._store.work(read_only=True) as conn:
-                due = self._times.ask(conn)
+                due = self._times.ask(conn, running=self._running)
         except TryAgainError as error:
             self._database_failed(error)
             return None
@@ -342,8 +333,8 @@ class Worker:
     def _settled_beside(self, report: Report) -> None:
         settling = self._settler.heard(report)
         if settling is not None and settling.settled.work & self._types.keys():
-            self._nothing_ready = False
-            self._work_told = True
+            self._times.left = Left.UNKNOWN
+            self._times.told = True
 
     # --- stopping ------------------------------------------------------------------------------------------------
 
@@ -389,11 +380,11 @@ class Worker:
     # --- what goes on around -------------------------------------------------------------------------------------
 
     def _hear_of_work(self) -> None:
-        self._work_told = True
+        self._times.told = True
         self._inbox.put(None)
 
     def _database_failed(self, error: TryAgainError) -> None:
-        self._work_told = True  # for all that is known
+        self._times.told = True  # for all that is known
         if self._stops and isinstance(error, LockTimeoutError):
             return  # it gave up soon because it stops
         if self._failures == 0:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from support import eventually
-from worker.workshop import TRANSACTIONAL, Workshop, make
+from worker.workshop import SOON, TRANSACTIONAL, Workshop, make
 
-from jobctl import Backoff, Job, Status, pool, processor
+from jobctl import Backoff, Job, Status, pool, processor, timetable
 from jobctl.errors import UsageError
 from jobctl.events import Told
+from jobctl.storage.records import JobRow
 
 
 class Counter:
@@ -118,6 +120,28 @@ def test_drain(shop: Workshop):
     shop.run(make("plain"), make("plain", "next"))
     assert shop.client.get(waiting).status is Status.COMPLETED
     assert shop.client.get(later).status is Status.SCHEDULED
+
+
+def test_drain_waits_for_what_is_locked(postgres_shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """A draining worker does not end while somebody has a ready job locked, nor ask for it again and again."""
+    monkeypatch.setattr(timetable, "AGAIN_SECONDS", 60.0)
+    chain, store = postgres_shop.start(), postgres_shop.another_store()
+    claims, claim_alone = [], store.claim_alone
+
+    def count(*args: Any, **kwargs: Any) -> list[JobRow]:
+        claims.append(args)
+        return claim_alone(*args, **kwargs)
+
+    store.claim_alone = count  # type: ignore[method-assign]
+    with postgres_shop.store.transaction() as conn:
+        postgres_shop.store.lock(conn, [chain])
+        working = postgres_shop.work(make("plain"), store=store, drain=True)
+        for _ in range(10):
+            assert working.worker.answers(SOON)
+        assert working.running
+    assert len(claims) <= 2
+    postgres_shop.start()
+    assert {each.job_id for each in working.ended() if each.told is Told.JOB_COMPLETED} >= {chain}
 
 
 def test_types(shop: Workshop):
