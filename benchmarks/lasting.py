@@ -6,12 +6,13 @@ import statistics
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import NamedTuple
 
 import psutil
 import psycopg
 
-from benchmarks.databases import Database, Databases
+from benchmarks.databases import Database, Databases, at_rest
 from benchmarks.measuring import Benchmark, Figure, Measure, Sizes, fresh
 from benchmarks.working import fill, logged, now, settled_since, worker
 
@@ -50,30 +51,46 @@ def memory(database: Database, sizes: Sizes) -> list[Figure]:
 def old_snapshot(databases: Databases, kind: str, sizes: Sizes) -> Iterator[Measure]:
     """Throughput window by window while another session holds an old snapshot, beside that of a database without.
 
-    A snapshot keeps what dies later only in its own database: the two take turns on one server, window by window, until
-    the disturbed one has worked for so many minutes. Each has one worker process for all of that time.
+    The two take turns, window by window, until the disturbed one has worked for so many minutes. Each has one worker
+    process for all of that time, and a server of its own; while it is the other's turn they are stopped, so that its
+    vacuum is at the cost of nobody else. On a server that was given only the worker is.
     """
 
     def once() -> list[Figure]:
-        with databases.fresh(kind) as disturbed, databases.fresh(kind) as undisturbed:
+        with databases.beside() as others, databases.fresh(kind) as disturbed, others.fresh(kind) as undisturbed:
             disturbed.client.list_chains()  # with its schema, before the snapshot
-            with psycopg.connect(disturbed.url) as other:
+            with psycopg.connect(disturbed.url) as other, ExitStack() as stack:
                 other.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
                 other.execute("SELECT count(*) FROM jobctl_current")
-                return _windows(disturbed, undisturbed, sizes)
+                sides = [
+                    Side(each, server.pids, stack.enter_context(worker(each, "--types", "plain")))
+                    for each, server in ((disturbed, databases), (undisturbed, others))
+                ]
+                return _windows(sides[0], sides[1], sizes)
 
     yield once
 
 
-def _windows(disturbed: Database, undisturbed: Database, sizes: Sizes) -> list[Figure]:
-    rates: dict[Database, list[float]] = {undisturbed: [], disturbed: []}
+class Side(NamedTuple):
+    """What takes turns with another: a database, its server's process if it has one of its own, and its worker."""
+
+    database: Database
+    server: tuple[int, ...]
+    worker: subprocess.Popen[bytes]
+
+    def at_rest(self) -> AbstractContextManager[None]:
+        """Within the block it does nothing."""
+        return at_rest([self.worker.pid, *self.server])
+
+
+def _windows(disturbed: Side, undisturbed: Side, sizes: Sizes) -> list[Figure]:
+    rates: dict[Side, list[float]] = {undisturbed: [], disturbed: []}
     left = sizes.minutes * 60
-    with ExitStack() as stack:
-        processes = {each: stack.enter_context(worker(each, "--types", "plain")) for each in rates}
-        while left > 0 or not rates[disturbed]:
-            for database, found in rates.items():
-                found.append(_window(database, processes[database], sizes.jobs))
-            left -= sizes.jobs / rates[disturbed][-1]
+    while left > 0 or not rates[disturbed]:
+        for side, other in ((undisturbed, disturbed), (disturbed, undisturbed)):
+            with other.at_rest():
+                rates[side].append(_window(side.database, side.worker, sizes.jobs))
+        left -= sizes.jobs / rates[disturbed][-1]
     shares = [with_ / without * 100 for with_, without in zip(rates[disturbed], rates[undisturbed], strict=True)]
     last = shares[-max(len(shares) // 5, 1) :]
     return [

@@ -13,8 +13,8 @@ from jobctl.errors import NotFoundError, UsageError
 from jobctl.ids import new_id, require_id
 from jobctl.model import Chain, Schedule
 from jobctl.registry import Registry
+from jobctl.starting import Started
 from jobctl.storage import reading
-from jobctl.storage.decoding import chain_of
 from jobctl.storage.parameters import JsonRow
 from jobctl.storage.records import JobRow, NewJob
 from jobctl.storage.store import Store
@@ -45,7 +45,7 @@ def restart(
         priority=before.priority,
         schedule=schedule,
     )
-    (started,) = store.start(conn, [first])
+    (started,) = Started(store.start(conn, [first]))
     facts: JsonRow = {"type": before.type_name, "input": "carried" if input_ is CARRIED else "given"}
     store.record(
         conn,
@@ -54,7 +54,7 @@ def restart(
             hand.act("restart", id_, id_, {**facts, "restarted_from": before.chain_id, "from_job": before.id}),
         ],
     )
-    return chain_of(started)
+    return started
 
 
 def _job(conn: Connection, chain_id: str, job_id: str | None) -> JobRow:

@@ -68,9 +68,6 @@ class Finished(NamedTuple):
         return Event(told, worker, held.id, held.chain_id, held.type_name, held.attempt, self.seconds, detail)
 
 
-Report = Callable[[Finished], None]
-
-
 PACE_SECONDS: Final = 0.1
 """How long ends are counted to know their pace."""
 
@@ -126,7 +123,7 @@ class Runner(Protocol):
 class ThreadRunner:
     """Runs functions on daemon threads, which never keep the process alive."""
 
-    def __init__(self, handling: Handling, concurrency: int, report: Report) -> None:
+    def __init__(self, handling: Handling, concurrency: int, report: Callable[[Finished], None]) -> None:
         self._handling = handling
         self._concurrency = concurrency
         self._report = report
@@ -165,7 +162,7 @@ class ThreadRunner:
 class LoopRunner:
     """Runs coroutine functions as tasks of an event loop on a thread of its own; a lost attempt's is cancelled."""
 
-    def __init__(self, handling: Handling, concurrency: int, report: Report) -> None:
+    def __init__(self, handling: Handling, concurrency: int, report: Callable[[Finished], None]) -> None:
         self._handling = handling
         self._concurrency = concurrency
         self._report = report

@@ -92,8 +92,8 @@ class Started(Sequence[Chain]):
     It equals a list of the same chains.
     """
 
-    def __init__(self, started: list[Chain | tuple[NewJob, Inserted]]) -> None:
-        self._started = started
+    def __init__(self, started: Iterable[Chain | tuple[NewJob, Inserted]]) -> None:
+        self._started = list(started)
 
     def __len__(self) -> int:
         return len(self._started)
@@ -124,7 +124,7 @@ class Started(Sequence[Chain]):
 def start_unrelated(store: Store, conn: Connection, jobs: Iterable[NewJob]) -> Sequence[Chain]:
     """Start unrelated chains, with new ids, by these jobs, which may be made while others are sent."""
     with closing(store.starting(conn, jobs)) as started:
-        return Started(list(started))
+        return Started(started)
 
 
 def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Sequence[NewJob]) -> Sequence[Chain]:
@@ -140,13 +140,13 @@ def start_jobs(store: Store, conn: Connection, processors: Registry, jobs: Seque
     for job in jobs:
         check_blockers(conn, processors, job, together=jobs)
     if all(job.key is None for job in jobs):
-        return Started([chain_of(row) for row in store.start(conn, jobs)])
+        return Started(store.start(conn, jobs))
     from jobctl.storage import keys, reading
 
     same = keys.same(store, conn, jobs)
     _refuse_same(jobs, same)
-    started = store.start(conn, [job for place, job in enumerate(jobs) if place not in same])
-    chains = {row.id: chain_of(row) for row in started}
+    started = Started(store.start(conn, [job for place, job in enumerate(jobs) if place not in same]))
+    chains = {chain.id: chain for chain in started}
     before = reading.chains(conn, set(same.values()) - chains.keys()) if same else {}
     found = chains | {id_: chain_of(row) for id_, row in before.items()}
     return Started(

@@ -9,6 +9,7 @@ from enum import Enum
 
 from sqlalchemy import Connection
 
+from jobctl.lapses import Lapses
 from jobctl.lease import AGAIN_SECONDS
 from jobctl.storage import front
 from jobctl.storage.records import Due
@@ -36,6 +37,7 @@ class Timetable:
         ask_at: When to ask what is in sight, if a claim has left that open and nobody has asked since.
         reap_at: When to look for leases that ran out.
         front: Where claims go on.
+        lapses: Where looks for leases that ran out go on.
     """
 
     def __init__(self, store: Store, types: Mapping[str, float], poll: float, *, drain: bool) -> None:
@@ -53,12 +55,13 @@ class Timetable:
         self.ask_at = math.inf
         self.reap_at = 0.0
         self.front = front.Front(poll)
+        self.lapses = Lapses(store)
         self._store = store
         self._types = types
         self._poll = poll
         self._drain = drain
-        self._reap_from = 0.0  # not sooner, whatever runs out
         self._ask_from = 0.0  # not sooner, whatever is told
+        self._asked = 0.0  # for so many seconds, the last time
         self._due_at = math.inf  # the next job, by the last answer
 
     def looking(self, *, running: bool) -> bool:
@@ -95,13 +98,18 @@ class Timetable:
         """
         began = time.monotonic()
         rest = max(self.front.rest, self._ask_from - began)
-        if rest > 0 and (running or not self._drain):
-            known = self._due_at - began
-            return Due(min(rest, known) if known > 0 else rest, None if reaping else self.reap_at - began)
-        due = self._store.next_due(conn, {} if full else self._types)
+        resting = rest > 0 and (running or not self._drain)
+        known = self._due_at - began
+        until = min(rest, known) if known > 0 else rest
+        if resting and not reaping:
+            return Due(until, self.reap_at - began)
+        due = self._store.next_due(conn, {} if full or resting else self._types, since=self.lapses.since)
         now = time.monotonic()
-        if self._store.many_writers and now - began > front.DEAR_SECONDS:
-            self._ask_from = now + min((now - began) / front.LOOK_SHARE, self._poll)
+        self._asked = now - began
+        if resting:
+            return due._replace(job=until)
+        if self._store.many_writers and not full and self._asked > front.DEAR_SECONDS:
+            self._ask_from = now + min(self._asked / front.LOOK_SHARE, self._poll)
         self._due_at = math.inf if due.job is None else now + due.job
         return due
 
@@ -115,26 +123,26 @@ class Timetable:
         self.look_at = math.inf
         self.ask_at = min(self.ask_at, time.monotonic() + ASK_SECONDS)
 
-    def plan(self, due: Due | None, *, full: bool = False, reaped: float | None = None) -> None:
+    def plan(self, due: Due | None, *, full: bool = False, reaping: bool = False) -> None:
         """Look next for a job that is due, for a lease that runs out, or as often as polling says.
 
         Args:
             due: What is in sight; None: nobody has asked.
             full: A claim has got all that it wanted.
-            reaped: How many seconds it took to look for leases that ran out, if that was done just now: it is, as for
-                claims, for a share of the time at the most.
+            reaping: Leases that ran out were looked for just now, and what was found is given back for good.
         """
         now = time.monotonic()
-        if reaped is not None:
-            self._reap_from = now + reaped / front.LOOK_SHARE
+        if reaping:
+            self.lapses.reaped(now, self._asked)
         if full:
             self.look_at = now
         if full or due is not None:
             self.ask_at = math.inf
         if due is None:
             return
-        again = 0.0 if reaped is None else AGAIN_SECONDS  # what has run out and is left is locked by somebody
+        self.lapses.learn(due, now)
+        again = AGAIN_SECONDS if reaping else 0.0  # what has run out and is left is locked by somebody
         soon = min(self._poll if due.lease is None else max(due.lease, again), self._poll)
-        self.reap_at = max(now + soon, self._reap_from)
+        self.reap_at = max(now + soon, self.lapses.look_from)
         if not full:
             self.look_at = now + min(self._poll if due.job is None else max(due.job, AGAIN_SECONDS), self._poll)

@@ -244,17 +244,13 @@ class Worker:
         try:
             with self._store.work(forgettable=not (unsettled or reaping or self._claims.own)) as conn:
                 settling = settle(self._store, conn, batch)
-                began = time.monotonic()
-                reaped = self._store.reap(conn, self._keeper.leases()) if reaping else []
-                looked = time.monotonic() - began
+                reaped = self._times.lapses.reap(conn, self._keeper.leases()) if reaping else []
                 if settling.settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
                 claimed = self._claims.within(conn, wanted) if wanted else Claimed()
                 full = 0 < wanted == len(claimed.rows)  # when the next job is due does not matter then
                 asking = reaping or (not full and (self._times.unasked or wanted > 0))
-                began = time.monotonic()
                 due = self._times.ask(conn, full=full, reaping=reaping, running=self._running) if asking else None
-                looked += time.monotonic() - began
         except TryAgainError as error:
             self._database_failed(error)
             return
@@ -269,7 +265,7 @@ class Worker:
         self._round_at = time.monotonic()
         if wanted:
             self._times.found(running=self._running or bool(claimed.rows), due=due)
-        self._times.plan(due, full=full, reaped=looked if reaping else None)
+        self._times.plan(due, full=full, reaping=reaping)
         if batch:
             self._settler.done()
             self._close(settling)

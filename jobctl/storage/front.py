@@ -43,6 +43,7 @@ class Front:
         self._poll = poll
         self._claimed: dict[tuple[str, int], tuple[datetime, str]] = {}
         self._look_at = 0.0
+        self._dear = False
         self._dear_until = 0.0
 
     @property
@@ -77,6 +78,9 @@ class Front:
         now = time.monotonic()
         self.unlooked = False
         dear = seconds > DEAR_SECONDS
+        if self._dear and not (dear or rows):
+            return  # of types that are paused nothing is walked over: what it costs to look is not known from that
+        self._dear = dear
         self._look_at = now + max(LOOK_SECONDS, seconds / LOOK_SHARE)
         self._dear_until = now + min(seconds / LOOK_SHARE, self._poll) if dear else 0.0
         if not (all_ and dear):  # else what comes now lies behind what was there

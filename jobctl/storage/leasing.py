@@ -18,7 +18,19 @@ from sqlalchemy import (
     update,
 )
 
-from jobctl.storage.spelling import among, as_text, epoch, later, latest, matching, now, probed, rows, seconds_until
+from jobctl.storage.spelling import (
+    among,
+    as_text,
+    epoch,
+    instant,
+    later,
+    latest,
+    matching,
+    now,
+    probed,
+    rows,
+    seconds_until,
+)
 from jobctl.storage.statements import IDS, PENDING, RUNNING, is_current
 from jobctl.storage.tables import current, job, pause, settled
 
@@ -75,11 +87,17 @@ LANES = _lane_base.union_all(
 )
 """The priorities that wait, per type that is not paused: one index probe each, so that the backlog costs nothing."""
 
-_first_expiry = select(func.min(current.c.leased_until)).where(current.c.status == RUNNING).scalar_subquery()
+_not_before = current.c.leased_until >= instant(bindparam("since"))
+"""All that runs, for a time before any of it runs out: it spares the walk over what has run, which may be dead yet."""
+
+_first_expiry = (
+    select(func.min(current.c.leased_until)).where(current.c.status == RUNNING, _not_before).scalar_subquery()
+)
 
 NEXT_DUE = select(
     select(seconds_until(func.min(first_of(LANES, current.c.scheduled_at)))).select_from(LANES).scalar_subquery(),
     seconds_until(_first_expiry),
+    epoch(now()),
 )
 
 
@@ -141,7 +159,7 @@ RELEASE = (
 
 EXPIRED = (
     select(current.c.job_id, current.c.chain_id, current.c.type_name, current.c.attempt, current.c.worker)
-    .where(current.c.status == RUNNING, current.c.leased_until < now())
+    .where(current.c.status == RUNNING, current.c.leased_until < now(), _not_before)
     .where(current.c.lease.not_in(select(HELD.c.lease)))
     .order_by(current.c.leased_until)
     .limit(bindparam("most"))

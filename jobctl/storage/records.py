@@ -221,10 +221,13 @@ class Due(NamedTuple):
     Attributes:
         job: Until the next job of the types asked for is due; negative when it is overdue.
         lease: Until the next lease runs out.
+        earliest: No lease that runs ends before this, in seconds after the beginning of 1970 by the database's clock;
+            None: that was not asked.
     """
 
     job: float | None
     lease: float | None
+    earliest: float | None = None
 
     @property
     def ready(self) -> bool:

@@ -30,7 +30,6 @@ from jobctl.storage.parameters import (
     move_row,
     next_job_row,
     result_row,
-    started_row,
     type_rows,
 )
 from jobctl.storage.records import (
@@ -165,8 +164,11 @@ class Store(Database):
 
     # --- starting ------------------------------------------------------------------------------------------------
 
-    def start(self, conn: Connection, jobs: Sequence[NewJob]) -> list[ChainRow]:
+    def start(self, conn: Connection, jobs: Sequence[NewJob]) -> list[tuple[NewJob, Inserted]]:
         """Insert the first jobs of chains; those with an open blocker, or an earlier one of these, wait for it.
+
+        Returns:
+            The jobs with the statuses that they have, each with what its insert told.
 
         Raises:
             NotFoundError: A blocker does not exist.
@@ -176,8 +178,8 @@ class Store(Database):
         blockers = blockers_of(jobs)
         placed = self._with_statuses(conn, jobs, self.lock(conn, blockers, Lock.STAYS) if blockers else {})
         refuse_twice(jobs)
-        with closing(self.starting(conn, placed)) as made:
-            started = [started_row(*each) for each in made]
+        with closing(self.starting(conn, placed)) as inserted:
+            started = list(inserted)
         self._insert_blockers(conn, jobs)
         return started
 
@@ -338,20 +340,28 @@ class Store(Database):
 
     # --- leases --------------------------------------------------------------------------------------------------
 
-    def next_due(self, conn: Connection, types: Mapping[str, float]) -> Due:
-        """When the next job of these types is due, and when the next lease of any type runs out."""
+    def next_due(self, conn: Connection, types: Mapping[str, float], *, since: float = 0.0) -> Due:
+        """When the next job of these types is due, and when the next lease of any type runs out.
+
+        Args:
+            conn: A connection in a transaction.
+            types: The types asked for.
+            since: Before this, in seconds after the beginning of 1970, no lease is looked for.
+        """
         from jobctl.storage import leasing
 
-        ((job, lease),) = self.run(conn, leasing.NEXT_DUE, {"types": type_rows(types)})
-        return Due(job, lease)
+        ((job, lease, at),) = self.run(conn, leasing.NEXT_DUE, {"types": type_rows(types), "since": since})
+        return Due(job, lease, at + min(lease or 0.0, 0.0))
 
-    def reap(self, conn: Connection, own_leases: Iterable[str], *, limit: int = 1000) -> list[Reaped]:
-        """Give back jobs whose leases ran out, except the caller's own."""
+    def reap(
+        self, conn: Connection, own_leases: Iterable[str], *, since: float = 0.0, limit: int = 1000
+    ) -> list[Reaped]:
+        """Give back jobs whose leases ran out, except the caller's own, and those that ran out before a time."""
         from jobctl.storage import leasing
 
         held = json.dumps([{"lease": lease} for lease in own_leases])
         expired = self.locking(leasing.EXPIRED, skip_locked=True)
-        reaped = [Reaped(*row) for row in self.run(conn, expired, {"held": held, "most": limit})]
+        reaped = [Reaped(*row) for row in self.run(conn, expired, {"held": held, "since": since, "most": limit})]
         if not reaped:
             return []
         failures = [
