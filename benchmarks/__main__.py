@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -62,6 +63,7 @@ def main(
         found = json.loads(results_of.read_text(encoding="utf-8"))
     else:
         sizes = _sizes(QUICK if quick else FULL, jobs, waiting, minutes)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # no server is left behind
         with databases(database) as made:
             every = [*OWN, *(side_by_side.benchmarks(environments or made.folder) if peers else ())]
             plan = _plan(every, names or [], kind or KINDS, goals.needed(sizes) if goals_ else None, quick=quick)

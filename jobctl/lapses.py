@@ -39,15 +39,17 @@ class Lapses:
         self.since = 0.0
         self.look_from = 0.0
         self._store = store
+        self._all = True
         self._all_from = 0.0
         self._seconds = 0.0
 
     def reap(self, conn: Connection, own_leases: Iterable[str]) -> list[Reaped]:
         """Give back jobs whose leases ran out, except the worker's own."""
         began = time.monotonic()
-        if began >= self._all_from:
-            self.since = 0.0
-        reaped = self._store.reap(conn, own_leases, since=self.since)
+        self._all = began >= self._all_from
+        reaped = self._store.reap(conn, own_leases, since=0.0 if self._all else self.since)
+        if self._all and reaped:
+            self.since = 0.0  # there may be more of what was not known
         self._seconds = time.monotonic() - began
         return reaped
 
@@ -60,10 +62,12 @@ class Lapses:
         """
         took = self._seconds + asked
         rest = took / front.LOOK_SHARE
-        if self.since or not self._store.many_writers or took <= front.DEAR_SECONDS:
-            self.look_from = now + rest
-        else:
+        if self._all and self._store.many_writers and took > front.DEAR_SECONDS:
             self._all_from = now + max(rest, ALL_SECONDS)  # the next look is a short one
+            return
+        self.look_from = now + rest
+        if self._all:
+            self.since = 0.0
 
     def learn(self, due: Due, now: float) -> None:
         """What is in sight is known, and what was reaped before that is kept."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import NamedTuple
 
 from sqlalchemy import Connection
 
-from jobctl.errors import TryAgainError
+from jobctl.errors import LockTimeoutError, TryAgainError
 from jobctl.handling import Ended, Handling
 from jobctl.lease import CLOSE_SECONDS
 from jobctl.model import LostReason
@@ -30,6 +31,12 @@ MANY = 32
 
 MOST = 1000
 """So many are settled at once: what they go on with can be claimed only afterwards."""
+
+LOCKED_SECONDS = 0.1
+"""How often to look whether what somebody has locked is free."""
+
+LOCKED_REST = 9
+"""So many times as long as that took the loop does other things."""
 
 MOST_UNSETTLED = 2 * MOST
 """So many may have ended and not be settled, a batch that is being written and one that gathers, before no more is
@@ -97,6 +104,9 @@ class Settler:
         self._report = report
         self._ended: list[Finished] = []
         self._at = math.inf
+        self._locked: list[Finished] = []  # by others, when they were to be settled
+        self.locked_at = math.inf
+        """When to look whether these are free, by time.monotonic()."""
         self._beside = 0  # how many are with the thread
         self._alone = (
             False  # the last one could not be written there: the loop is to try, and to deal with what it meets
@@ -106,11 +116,11 @@ class Settler:
 
     def __bool__(self) -> bool:
         """Whether anything is not settled yet."""
-        return bool(self._ended or self._beside)
+        return bool(self._ended or self._locked or self._beside)
 
     def room(self) -> int:
         """How many more jobs to claim at most, so that settling keeps up."""
-        return max(MOST_UNSETTLED - len(self._ended) - self._beside, 0)
+        return max(MOST_UNSETTLED - len(self._ended) - len(self._locked) - self._beside, 0)
 
     @property
     def at(self) -> float:
@@ -180,6 +190,54 @@ class Settler:
         """The loop has settled all that was in the batch."""
         self._keep([])
         self._alone = False
+
+    def around_locks(self) -> Iterator[Settling]:
+        """After somebody's lock kept what there is from being written: settle what is free, and keep the rest apart.
+
+        Whoever holds a lock may hold it for long: nothing else shall wait for that.
+        """
+        self._locked += self.batch()
+        if not self._beside:
+            self.done()
+        began = time.monotonic()
+        try:
+            yield from self._free()
+        except TryAgainError:
+            raise
+        except Exception:  # noqa: BLE001 - whose outcome it is, and what comes of it, is found out one by one
+            self._keep([*self._locked, *self._ended])
+            self._locked = []
+            yield from self.one_by_one()
+        finally:
+            now = time.monotonic()
+            rest = max(LOCKED_SECONDS, (now - began) * LOCKED_REST)
+            self.locked_at = now + rest if self._locked else math.inf
+
+    def _free(self) -> Iterator[Settling]:
+        try:
+            yield from self._settle_free(self._locked)
+        except LockTimeoutError:  # what waits for one of them is locked
+            for each in list(self._locked):
+                try:
+                    yield from self._settle_free([each])
+                except LockTimeoutError:
+                    self._locked.append(self._locked.pop(0))  # the others come first the next time
+                    return
+
+    def _settle_free(self, batch: Sequence[Finished]) -> Iterator[Settling]:
+        """Settle those that nobody has locked, in one transaction; what waits for one of them may be, too."""
+        with self._store.work() as conn:
+            self._store.wait_little(conn)
+            held = [each.attempt.held for each in batch if each.unsettled]
+            free = self._store.lock(conn, {each.chain_id for each in held}, skip_locked=True)
+            states = self._store.states(conn, [each.id for each in held if each.chain_id not in free])
+            locked = {each.id for each in held if each.id in states and states[each.id][1] == each.lease}
+            chosen = [each for each in batch if each.attempt.held.id not in locked]
+            settling = settle(self._store, conn, chosen)
+        done = set(map(id, chosen))
+        self._locked = [each for each in self._locked if id(each) not in done]
+        if chosen:
+            yield settling
 
     def one_by_one(self) -> Iterator[Settling]:
         """After an outcome that cannot be written (a successor's blocker does not exist): fail the attempt it is of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from sqlalchemy import Connection
@@ -40,7 +40,16 @@ class Timetable:
         lapses: Where looks for leases that ran out go on.
     """
 
-    def __init__(self, store: Store, types: Mapping[str, float], poll: float, *, drain: bool) -> None:
+    def __init__(
+        self,
+        store: Store,
+        types: Mapping[str, float],
+        poll: float,
+        *,
+        drain: bool,
+        running: Callable[[], bool],
+        settling: Callable[[], bool],
+    ) -> None:
         """Look for both at once.
 
         Args:
@@ -48,6 +57,8 @@ class Timetable:
             types: How many seconds a lease holds, by the types of the worker's jobs.
             poll: How many seconds to wait at most, whatever is in sight.
             drain: Whether the worker ends when nothing is left.
+            running: Says whether handlers run.
+            settling: Says whether some have ended and are not settled.
         """
         self.told = False
         self.left = Left.UNKNOWN
@@ -60,45 +71,57 @@ class Timetable:
         self._types = types
         self._poll = poll
         self._drain = drain
-        self._ask_from = 0.0  # not sooner, whatever is told
-        self._asked = 0.0  # for so many seconds, the last time
+        self._running = running
+        self._settling = settling
+        self._asked_at = 0.0
+        self._asked = 0.0  # for so many seconds
+        self._ask_rest = 0.0  # so many seconds after that no more, whatever is told
         self._due_at = math.inf  # the next job, by the last answer
 
-    def looking(self, *, running: bool) -> bool:
-        """Whether there may be something to claim.
+    def _busy(self) -> bool:
+        """Whether what ends, or has ended, would have to wait."""
+        return self._running() or self._settling()
 
-        Args:
-            running: Whether handlers run.
-        """
-        if not running and (self.front.unlooked or (self._drain and self.left is Left.UNKNOWN)):
+    def looking(self) -> bool:
+        """Whether there may be something to claim."""
+        if self.front.unlooked and not self._busy():
+            return True
+        if self._drain and self.left is Left.UNKNOWN and not self._running():
             return True
         return self.told or time.monotonic() >= self.look_at
 
-    def looks(self, *, running: bool) -> None:
+    def looks(self) -> None:
         """A claim begins."""
         self.told = False
         self.left = Left.UNKNOWN
-        self.front.busy = running
+        self.front.busy = self._busy()
 
-    def found(self, *, running: bool, due: Due | None) -> None:
-        """A claim is made; handlers of what it has found run already, if any do."""
-        if running:
+    def found(self, due: Due | None, *, some: bool) -> None:
+        """A claim is made.
+
+        Args:
+            due: What is in sight.
+            some: It has found some.
+        """
+        if some or self._running():
             self.left = Left.UNKNOWN
         else:
             self.left = Left.LOCKED if due and due.ready else Left.NOTHING
 
-    def ask(self, conn: Connection, *, full: bool = False, reaping: bool = False, running: bool = True) -> Due:
+    def ask(self, conn: Connection, *, claimed: bool = False, full: bool = False, reaping: bool = False) -> Due:
         """What is in sight; where that takes long to find, as beside an old snapshot, the next looks will tell.
 
         Args:
             conn: Where to ask.
-            full: A claim has got all that it wanted: when the next job is due does not matter.
+            claimed: A claim has got some, which do not run yet.
+            full: It has got all that it wanted: when the next job is due does not matter.
             reaping: Leases that ran out were looked for just now.
-            running: Whether handlers run: where none do, a draining worker ends if nothing is ready.
         """
         began = time.monotonic()
-        rest = max(self.front.rest, self._ask_from - began)
-        resting = rest > 0 and (running or not self._drain)
+        ask_rest = self._ask_rest if claimed or self._busy() else min(self._ask_rest, self._poll)
+        rest = max(self.front.rest, self._asked_at + ask_rest - began)
+        ends = self._drain and not (claimed or self._running())  # if nothing is ready: somebody may have it locked
+        resting = rest > 0 and not ends
         known = self._due_at - began
         until = min(rest, known) if known > 0 else rest
         if resting and not reaping:
@@ -108,8 +131,9 @@ class Timetable:
         self._asked = now - began
         if resting:
             return due._replace(job=until)
-        if self._store.many_writers and not full and self._asked > front.DEAR_SECONDS:
-            self._ask_from = now + min(self._asked / front.LOOK_SHARE, self._poll)
+        if not full:
+            dear = self._store.many_writers and self._asked > front.DEAR_SECONDS
+            self._asked_at, self._ask_rest = now, self._asked / front.LOOK_SHARE if dear else 0.0
         self._due_at = math.inf if due.job is None else now + due.job
         return due
 
@@ -123,12 +147,13 @@ class Timetable:
         self.look_at = math.inf
         self.ask_at = min(self.ask_at, time.monotonic() + ASK_SECONDS)
 
-    def plan(self, due: Due | None, *, full: bool = False, reaping: bool = False) -> None:
+    def plan(self, due: Due | None, *, looked: bool = True, full: bool = False, reaping: bool = False) -> None:
         """Look next for a job that is due, for a lease that runs out, or as often as polling says.
 
         Args:
             due: What is in sight; None: nobody has asked.
-            full: A claim has got all that it wanted.
+            looked: A claim was made before that: else it may be known that there is more.
+            full: It has got all that it wanted.
             reaping: Leases that ran out were looked for just now, and what was found is given back for good.
         """
         now = time.monotonic()
@@ -145,4 +170,5 @@ class Timetable:
         soon = min(self._poll if due.lease is None else max(due.lease, again), self._poll)
         self.reap_at = max(now + soon, self.lapses.look_from)
         if not full:
-            self.look_at = now + min(self._poll if due.job is None else max(due.job, AGAIN_SECONDS), self._poll)
+            look_at = now + min(self._poll if due.job is None else max(due.job, AGAIN_SECONDS), self._poll)
+            self.look_at = look_at if looked else min(look_at, self.look_at)

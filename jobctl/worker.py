@@ -100,7 +100,14 @@ class Worker:
         self._turned = threading.Event()  # the loop has gone around
         self._stops = 0
         self._settler = Settler(store, registry, self._handling, self._close, self._inbox.put)
-        self._times = Timetable(store, self._types, options.poll, drain=options.drain)
+        self._times = Timetable(
+            store,
+            self._types,
+            options.poll,
+            drain=options.drain,
+            running=lambda: bool(self._pool.running),
+            settling=lambda: bool(self._settler),
+        )
         self._claims = Claims(store, self._types, self.name, self._times.front, claim)
         self._round_at = 0.0
         self._failures = 0  # in a row, of the database
@@ -172,8 +179,10 @@ class Worker:
             self._turned.set()
             self._pool.give_back_stale()
             self._pool.tell_of_long_ones()
+            if time.monotonic() >= self._settler.locked_at:
+                self._settle_around_locks()
             self._settler.begin()
-            wanted = self._wanted() if self._times.looking(running=self._running) else 0
+            wanted = self._wanted() if self._times.looking() else 0
             if self._is_due(wanted):
                 self._round(wanted)
             elif time.monotonic() >= self._times.ask_at:
@@ -181,15 +190,12 @@ class Worker:
             if self._done():
                 return
 
-    @property
-    def _running(self) -> bool:
-        return bool(self._pool.running)
-
     def _pause(self) -> float:
         """How long to wait for something to happen."""
-        until = min(self._times.reap_at, self._times.ask_at, self._settler.at, self._pool.tell_at, self._pool.stale_at)
+        settle_at = min(self._settler.at, self._settler.locked_at)
+        until = min(self._times.reap_at, self._times.ask_at, settle_at, self._pool.tell_at, self._pool.stale_at)
         if self._wanted():
-            if self._times.looking(running=self._running):
+            if self._times.looking():
                 return 0.0
             until = min(until, self._times.look_at)
         return max(0.0, until - time.monotonic())
@@ -237,7 +243,6 @@ class Worker:
         batch = self._settler.batch()
         unsettled = any(each.unsettled for each in batch)
         reaping = time.monotonic() >= self._times.reap_at
-        self._times.looks(running=self._running)
         if wanted and not (batch or reaping or self._claims.own):
             self._claim_alone(wanted)
             return
@@ -247,12 +252,16 @@ class Worker:
                 reaped = self._times.lapses.reap(conn, self._keeper.leases()) if reaping else []
                 if settling.settled.work & self._types.keys() or reaped:
                     wanted = wanted or self._wanted()
-                claimed = self._claims.within(conn, wanted) if wanted else Claimed()
+                claimed = Claimed()
+                if wanted:  # else what was told is not heeded yet
+                    self._times.looks()
+                    claimed = self._claims.within(conn, wanted)
                 full = 0 < wanted == len(claimed.rows)  # when the next job is due does not matter then
                 asking = reaping or (not full and (self._times.unasked or wanted > 0))
-                due = self._times.ask(conn, full=full, reaping=reaping, running=self._running) if asking else None
+                some = bool(claimed.rows)
+                due = self._times.ask(conn, claimed=some, full=full, reaping=reaping) if asking else None
         except TryAgainError as error:
-            self._database_failed(error)
+            self._round_failed(error, settling=unsettled)
             return
         except Exception:
             self._times.told = True
@@ -264,16 +273,24 @@ class Worker:
         self._database_works()
         self._round_at = time.monotonic()
         if wanted:
-            self._times.found(running=self._running or bool(claimed.rows), due=due)
-        self._times.plan(due, full=full, reaping=reaping)
+            self._times.found(due, some=some)
+        self._times.plan(due, looked=wanted > 0, full=full, reaping=reaping)
         if batch:
             self._settler.done()
             self._close(settling)
         self._tell_of_reaped(reaped)
         self._pool.begin(*claimed)
 
+    def _round_failed(self, error: TryAgainError, *, settling: bool) -> None:
+        if settling and self._store.many_writers and isinstance(error, LockTimeoutError):
+            self._times.told = True  # what it was to claim is not claimed
+            self._settle_around_locks()
+        else:
+            self._database_failed(error)
+
     def _claim_alone(self, wanted: int) -> None:
         """Claim, and no more: handlers shall begin before anything else is asked."""
+        self._times.looks()
         try:
             claimed = self._claims.alone(wanted)
         except TryAgainError as error:
@@ -287,7 +304,7 @@ class Worker:
         elif claimed.rows:
             self._times.leave_open()
         elif due := self._ask_due():
-            self._times.found(running=self._running, due=due)
+            self._times.found(due, some=False)
 
     def _is_due(self, wanted: int) -> bool:
         """Whether to begin a transaction; one that may wait for as long as a handler's own, only for good reason."""
@@ -302,7 +319,7 @@ class Worker:
     def _ask_due(self) -> Due | None:
         try:
             with self._store.work(read_only=True) as conn:
-                due = self._times.ask(conn, running=self._running)
+                due = self._times.ask(conn)
         except TryAgainError as error:
             self._database_failed(error)
             return None
@@ -326,9 +343,21 @@ class Worker:
         for lapsed in reaped:
             self._say(Told.JOB_REAPED, lapsed, detail=lapsed.worker)
 
+    def _settle_around_locks(self) -> None:
+        try:
+            for settling in self._settler.around_locks():
+                self._close(settling)
+                self._hear_what_came_of(settling)
+        except TryAgainError as error:
+            self._database_failed(error)
+
     def _settled_beside(self, report: Report) -> None:
         settling = self._settler.heard(report)
-        if settling is not None and settling.settled.work & self._types.keys():
+        if settling is not None:
+            self._hear_what_came_of(settling)
+
+    def _hear_what_came_of(self, settling: Settling) -> None:
+        if settling.settled.work & self._types.keys():
             self._times.left = Left.UNKNOWN
             self._times.told = True
 
@@ -346,6 +375,8 @@ class Worker:
             waiting = self._pool.give_back(waiting, time.monotonic())
             if self._settler.batch():
                 self._round(0)
+            if time.monotonic() >= self._settler.locked_at:
+                self._settle_around_locks()
             rest = deadline - time.monotonic()
             if self._stops > 1 or rest <= 0 or not (self._settler or len(self._pool.running) > len(waiting)):
                 break

@@ -76,7 +76,8 @@ class Database(ABC):
         self.label = label
         """The database's URL without its password, for people."""
         self.hurried = False
-        """Whether who waits for the only lock of a file gives up soon: a process that stops shall not wait long."""
+        """Whether a worker that waits for the only lock of a file gives up soon, as it is to stop; not its handlers,
+        which may end what they have begun."""
 
     # --- connections ---------------------------------------------------------------------------------------------
 
@@ -156,6 +157,9 @@ class Database(ABC):
     @abstractmethod
     def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
         """Set a connection, before its transaction begins, as ``work`` says."""
+
+    def wait_little(self, conn: Connection) -> None:  # noqa: B027 - most wait for no lock but the first
+        """From here on the transaction waits for locks for a moment at most."""
 
     def single(self) -> AbstractContextManager[Connection]:
         """A connection for one statement, which is committed with it."""

@@ -28,8 +28,8 @@ class Front:
     A claim that began at the first of them would take the longer, the more were claimed.
 
     Attributes:
-        busy: Whether handlers run: what ends must not wait for a look that costs much.
-        unlooked: Whether a claim that found nothing has put off its look, and none has been made since.
+        busy: Whether handlers run, or have ended and are not settled: these must not wait for a look that costs much.
+        unlooked: Whether a look that costs much was put off while busy, and none has been made since.
     """
 
     def __init__(self, poll: float = math.inf) -> None:
@@ -45,6 +45,7 @@ class Front:
         self._look_at = 0.0
         self._dear = False
         self._dear_until = 0.0
+        self._put_off_until = 0.0
 
     @property
     def rest(self) -> float:
@@ -63,15 +64,21 @@ class Front:
 
     def went_on(self, rows: Iterable[JobRow], *, all_: bool) -> None:
         """These jobs were claimed by a claim that went on; after all that there were, the next one begins anew."""
-        if all_ and not self.rest:
-            self._claimed.clear()
-        else:
+        if not all_ or self.rest or self._put_off():
             self._pass(rows)
+        else:
+            self._claimed.clear()
 
     def puts_off(self) -> bool:
         """Whether a claim that found nothing is to leave it at that for now."""
-        self.unlooked = self.busy and self.rest > 0
-        return self.unlooked
+        return self.busy and self._put_off()
+
+    def _put_off(self) -> bool:
+        """Leave a look that costs much until no handler runs, but not for longer than one polls."""
+        if not self.unlooked:
+            self.unlooked = self._dear
+            self._put_off_until = time.monotonic() + self.rest + self._poll
+        return self.unlooked and time.monotonic() < self._put_off_until
 
     def looked(self, rows: Sequence[JobRow], seconds: float, *, all_: bool) -> None:
         """These jobs were claimed by a look from the beginning that took so long; they may be all that there were."""

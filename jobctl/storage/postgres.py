@@ -75,7 +75,7 @@ COMPLETE_HELD = (
 
 FOR_WORK, FORGETTABLE = (
     "".join(f"; SET LOCAL {name} TO {value}" for name, value in settings.items())
-    for settings in (own.WORK_SETTINGS, own.FORGETTABLE_SETTINGS)
+    for settings in (own.SETTLING_SETTINGS, own.FORGETTABLE_SETTINGS)
 )
 
 # SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -152,6 +152,9 @@ class PostgresStore(Store):
     def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
         begin = "BEGIN READ ONLY" if read_only else "BEGIN"
         run_text(conn, begin + (FORGETTABLE if forgettable else FOR_WORK))
+
+    def wait_little(self, conn: Connection) -> None:
+        run_text(conn, own.WAIT_LITTLE)
 
     def migration_lock(self, conn: Connection) -> None:
         conn.execute(select(func.pg_advisory_xact_lock(MIGRATION_LOCK)))

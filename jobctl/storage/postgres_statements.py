@@ -111,6 +111,11 @@ itself the server plans each claim anew, as it takes the number that is wanted f
 long as to run it. By the same guess the plan counts as so dear that it would be compiled, for tenths of a second.
 """
 
+SETTLING_SETTINGS = {**WORK_SETTINGS, "lock_timeout": "'1s'"}
+"""The same for those that wait for locks, which anybody may hold for as long as a transaction of his lasts."""
+
+WAIT_LITTLE = "SET LOCAL lock_timeout TO '50ms'"
+
 FORGETTABLE_SETTINGS = {**WORK_SETTINGS, "synchronous_commit": "off"}
 """The same for those that do not wait for the disk."""
 

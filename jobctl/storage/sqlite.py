@@ -123,10 +123,13 @@ class SqliteStore(Store):
         if conn.get_execution_options().get("jobctl_read_only", False):
             driver.execute("BEGIN")
             return
-        forgettable = conn.get_execution_options().get("jobctl_forgettable", False)
-        self._begin_to_write(driver, conn.info, "NORMAL" if forgettable else "FULL")
+        forgettable = conn.get_execution_options().get("jobctl_forgettable")  # None: it is not a worker's own
+        synchronous = "NORMAL" if forgettable else "FULL"
+        self._begin_to_write(driver, conn.info, synchronous, may_hurry=forgettable is not None)
 
-    def _begin_to_write(self, driver: sqlite3.Connection, info: dict[Any, Any], synchronous: str) -> None:
+    def _begin_to_write(
+        self, driver: sqlite3.Connection, info: dict[Any, Any], synchronous: str, *, may_hurry: bool = False
+    ) -> None:
         if info.get(_SYNCHRONOUS) != synchronous:
             info.pop(_SYNCHRONOUS, None)  # not known, should this be interrupted
             driver.execute(f"PRAGMA synchronous = {synchronous}")
@@ -138,7 +141,7 @@ class SqliteStore(Store):
                 try:
                     driver.execute("BEGIN IMMEDIATE")
                 except sqlite3.OperationalError as error:
-                    patience = HURRIED_TIMEOUT if self.hurried else BUSY_TIMEOUT
+                    patience = HURRIED_TIMEOUT if self.hurried and may_hurry else BUSY_TIMEOUT
                     if not _is_busy(error) or time.monotonic() - began > patience:
                         raise
                 else:
@@ -216,13 +219,15 @@ class SqliteStore(Store):
                 conn.exec_driver_sql(statement)
                 statement = ""
 
-    def lock(self, conn: Connection, chain_ids: Iterable[str], lock: Lock = Lock.UPDATE) -> dict[str, Locked]:
+    def lock(
+        self, conn: Connection, chain_ids: Iterable[str], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False
+    ) -> dict[str, Locked]:
         """Differs because SQLite locks the whole file: a write that changes nothing takes the lock.
 
         On a connection of jobctl's the transaction has it already; on a caller's it may not.
         """
         self.run(conn, TAKE_WRITE_LOCK, {"nobody": ""})
-        return super().lock(conn, chain_ids, lock)
+        return super().lock(conn, chain_ids, lock, skip_locked=skip_locked)
 
     def run(self, conn: Connection, statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         return _run(_driver_of(conn.connection), statement, parameters)

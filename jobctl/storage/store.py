@@ -132,13 +132,16 @@ class Store(Database):
 
     # --- locking -------------------------------------------------------------------------------------------------
 
-    def lock(self, conn: Connection, chain_ids: Iterable[str], lock: Lock = Lock.UPDATE) -> dict[str, Locked]:
+    def lock(
+        self, conn: Connection, chain_ids: Iterable[str], lock: Lock = Lock.UPDATE, *, skip_locked: bool = False
+    ) -> dict[str, Locked]:
         """Lock those of these chains that are open, the blocked ones last; returns their current jobs.
 
-        In a statement of its own: what is read afterwards is then newer than the lock.
+        In a statement of its own: what is read afterwards is then newer than the lock. It waits for what others have
+        locked, or passes it over.
         """
         ids = id_rows(chain_ids)
-        found = self.run(conn, self.locking(sql.CURRENT, lock), {"ids": ids})
+        found = self.run(conn, self.locking(sql.CURRENT, lock, skip_locked=skip_locked), {"ids": ids})
         return {row[0]: Locked(*row) for row in found}
 
     def hold(self, conn: Connection, chain_id: str) -> Locked | None:

@@ -9,9 +9,11 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
+from support import InThread, eventually
 
-from benchmarks.databases import Database
+from benchmarks.databases import Database, Databases, at_rest, databases
 from benchmarks.measuring import QUICK, Benchmark, Figure, in_turns
 from benchmarks.working import settled_since
 
@@ -129,6 +131,33 @@ def test_runs_take_turns():
         ("c", 2.0, (1.0, 2.0, 3.0)),
     ]
     assert results[0].document()["series"] == [[1.0, 2.0]] * 3
+
+
+def test_what_takes_turns_has_servers_of_its_own():
+    """Two databases that take turns are on two servers; the one at rest does nothing, and goes on afterwards."""
+    with databases(None) as one, one.beside() as two:
+        assert one.pids
+        assert two.pids
+        assert one.pids != two.pids
+        with one.fresh("postgresql") as here, two.fresh("postgresql") as there:
+            assert here.one("SELECT 1") == there.one("SELECT 1") == (1.0,)
+            with at_rest(two.pids):
+                processes = [psutil.Process(pid) for pid in two.pids]
+                stopped = [*processes, *(child for each in processes for child in each.children(recursive=True))]
+                eventually(lambda: {each.status() for each in stopped} == {psutil.STATUS_STOPPED})
+                waiting = InThread(lambda: there.one("SELECT 3"))
+                assert here.one("SELECT 2") == (2.0,)
+                assert waiting.running
+            assert waiting.result() == (3.0,)
+            assert psutil.STATUS_STOPPED not in {each.status() for each in processes}
+
+
+def test_on_a_server_that_was_given_nothing_is_stopped(postgres_server: str, tmp_path: Path):
+    """A server that others may use is not stopped: both databases are on it."""
+    one = Databases(postgres_server, tmp_path)
+    with one.beside() as two:
+        assert two is one
+        assert two.pids == ()
 
 
 SETTLED = {

@@ -118,6 +118,32 @@ def test_busy(postgres_url, monkeypatch, dear):
         assert ([row.id for row in found], front.unlooked) == ([first.id], False)
 
 
+@pytest.mark.usefixtures("dear")
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_look_waits_until_nothing_runs(postgres_url, monkeypatch, idle):
+    """Where looks take long what a claim lacks is looked for once no handler runs, and at the latest after a while."""
+    with Client(postgres_url) as client:
+        store, front = client.store, Front(60.0)
+        front.busy = True
+        client.start_many([NewChain("a") for _ in range(5)])
+        assert len(claim_on(store, front, 3)) == 3
+        monkeypatch.setattr(front, "_dear_until", 0.0)
+        other = client.start("b", priority=5)
+        for expected in (2, 1, 1):
+            assert [row.type_name for row in claim_on(store, front, 3)] == ["a"] * expected
+            assert front.unlooked
+            client.start("a")
+        if idle:
+            front.busy = False
+            assert len(claim_on(store, front, 3)) == 1
+        else:
+            assert front._put_off_until - time.monotonic() > 50.0
+            monkeypatch.setattr(front, "_put_off_until", 0.0)
+            assert len(claim_on(store, front, 3)) == 1  # after which it begins anew
+        assert [row.id for row in claim_on(store, front, 3)] == [other.id]
+        assert not front.unlooked
+
+
 def test_a_pause(postgres_url, monkeypatch):
     """Where looks take long a claim goes on as before after one that found nothing because all is paused."""
     monkeypatch.setattr(module, "DEAR_SECONDS", -1.0)

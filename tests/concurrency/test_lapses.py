@@ -67,6 +67,35 @@ def test_where_a_look_goes_on(store, client, dear):
     assert look(store, lapses) == ([row.id] if short else [])
 
 
+def test_where_looks_take_long_no_more(store, client, monkeypatch):
+    """Once the snapshot is gone and a look of all takes no time, each look is one."""
+    lapses = Lapses(store)
+    for seconds in (-1.0, 1e9):
+        monkeypatch.setattr(front, "DEAR_SECONDS", seconds)
+        lapses._all_from = 0.0
+        look(store, lapses)
+        assert (lapses.since > 0.0) is (seconds < 0 and store.dialect == "postgresql")
+
+
+@pytest.mark.usefixtures("dear")
+def test_what_all_leases_show_besides(store, client):
+    """What a look of all leases found, and could not give back yet, the next look finds."""
+    lapses = Lapses(store)
+    client.start_many([NewChain("a"), NewChain("a")])
+    look(store, lapses)
+    rows = claim(store, "a", seconds=0.01)
+    eventually(lambda: store_due(store) < 0)
+    with store.transaction() as conn:
+        conn.execute(text(SEEN if store.dialect == "postgresql" else SEEN.replace("interval '1 hour'", "3600000")))
+    lapses._all_from = 0.0
+    reap = store.reap
+    store.reap = lambda *args, **named: reap(*args, **named, limit=1)
+    found = look(store, lapses)
+    store.reap = reap
+    assert len(found) == 1
+    assert {*found, *look(store, lapses)} == {row.id for row in rows}
+
+
 def store_due(store):
     with store.transaction(read_only=True) as conn:
         return store.next_due(conn, {}).lease or math.inf

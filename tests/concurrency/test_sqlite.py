@@ -288,7 +288,7 @@ def test_fork_takes_no_connection_along(first):
 def test_settings_of_connections(first, second):
     """Connections write ahead, keep foreign keys, and wait for other writers, one too that has waited in vain."""
     first.hurried = True
-    with second.transaction(), pytest.raises(LockTimeoutError), first.transaction():
+    with second.transaction(), pytest.raises(LockTimeoutError), first.work():
         pass
     with first.transaction(read_only=True) as conn:
         values = {
@@ -364,6 +364,24 @@ def test_who_is_in_a_hurry_gives_up_soon(first, second):
     with first.transaction():
         begun = time.monotonic()
         threading.Timer(0.1, setattr, (second, "hurried", True)).start()
-        with pytest.raises(LockTimeoutError), second.transaction():
+        with pytest.raises(LockTimeoutError), second.work():
             raise AssertionError("the file is held")
     assert time.monotonic() - begun < module.BUSY_TIMEOUT / 2
+
+
+def test_handlers_do_not_hurry(first, second, monkeypatch):
+    """While a worker stops, the transactions of its handlers wait for the file as ever."""
+    monkeypatch.setattr(module, "HURRIED_TIMEOUT", 0.0)
+    second.hurried = True
+
+    def write():
+        with second.transaction():
+            return True
+
+    with first.transaction():
+        handler = InThread(write)
+        for _ in range(2):
+            with pytest.raises(LockTimeoutError), second.work():
+                raise AssertionError("the file is held")
+        assert handler.running
+    assert handler.result()

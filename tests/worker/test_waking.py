@@ -16,7 +16,7 @@ from working import claim, completed, held, settle
 from jobctl import Status, Worker, pool, timetable
 from jobctl.errors import DatabaseUnavailableError
 from jobctl.events import Told
-from jobctl.storage import reading
+from jobctl.storage import front, reading
 from jobctl.storage.front import LOOK_SHARE
 from jobctl.storage.records import JobRow
 from jobctl.storage.spelling import later, now
@@ -97,6 +97,50 @@ def test_what_is_due_next_is_asked_after_a_claim(shop: Workshop, monkeypatch: py
     working.until(Told.JOB_COMPLETED, unseen, within=SOON)
     gate.open()
     working.until(Told.JOB_COMPLETED, claimed, within=SOON)
+
+
+def test_what_is_told_while_there_is_no_room(shop: Workshop):
+    """Work that a worker is told of while it has no room for it begins once it has, whatever is settled in between."""
+    gate = shop.gate()
+    working = shop.work(make("plain", hooks={"between": gate}), make("plain", "next"), store=shop.another_store())
+    running = shop.start()
+    gate.reached()
+    assert working.worker.answers(SOON)
+    eventually(lambda: not working.worker._times.unasked)  # and nothing else was in sight
+    room = working.worker._pool.room
+    working.worker._pool.room = lambda: 0  # type: ignore[method-assign]
+    waiting = shop.start("next")
+    eventually(lambda: working.worker._times.told)
+    gate.open()
+    working.until(Told.JOB_COMPLETED, running)
+    working.worker._pool.room = room  # type: ignore[method-assign]
+    assert working.worker.answers(SOON)
+    working.until(Told.JOB_COMPLETED, waiting, within=SOON)
+
+
+def test_what_waits_while_leases_are_looked_for(postgres_shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """Where looks take long, one for leases, while there is no room for what waits, puts off nothing."""
+    monkeypatch.setattr(front, "DEAR_SECONDS", -1.0)
+    monkeypatch.setattr(front, "LOOK_SHARE", 1e-9)
+    gate = postgres_shop.gate()
+    first, second = postgres_shop.start(), postgres_shop.start()
+    working = postgres_shop.work(
+        make("plain", hooks={"between": gate}), store=postgres_shop.another_store(), concurrency=1
+    )
+    gate.reached()
+    assert working.worker.answers(SOON)
+    working.worker._pool.room = lambda: 0  # type: ignore[method-assign]
+    lapses = working.worker._times.lapses
+    looks, reap = [], lapses.reap
+    lapses.reap = lambda *args: looks.append(args) or reap(*args)  # type: ignore[method-assign]
+    working.worker._times.reap_at = 0.0
+    assert working.worker.answers(SOON)
+    eventually(lambda: looks)
+    gate.open()
+    working.until(Told.JOB_COMPLETED, first)
+    del working.worker._pool.room  # type: ignore[attr-defined]
+    assert working.worker.answers(SOON)
+    working.until(Told.JOB_COMPLETED, second, within=SOON)
 
 
 class DeafWatch:
