@@ -11,12 +11,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO, Final, NamedTuple
 
 from jobctl import warden
+from jobctl.forking import in_forked_children
 
 SHELL: Final = "/bin/sh"
 
@@ -157,6 +158,7 @@ class _Warden:
     def __init__(self) -> None:
         self._guard = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._ends = ExitStack()
 
     def start(self) -> None:
         with self._guard:
@@ -170,6 +172,8 @@ class _Warden:
                     cwd="/",
                     start_new_session=True,
                 )
+                # a handler's child that held the pipe, too, would keep it from ending with this process
+                self._ends.callback(in_forked_children(_pipe(self._process.stdin).close))
 
     def tell(self, sign: str, group: int) -> None:
         with self._guard:
@@ -180,6 +184,7 @@ class _Warden:
     def close(self) -> None:
         with self._guard:
             if self._process is not None:
+                self._ends.close()
                 _pipe(self._process.stdin).close()
                 self._process.wait()
                 self._process = None

@@ -23,6 +23,7 @@ from jobctl.cli.supervision import Supervisor
 from jobctl.cli.worker_log import worker_log
 from jobctl.errors import UsageError
 from jobctl.events import Event, Told
+from jobctl.forking import in_forked_children
 
 if TYPE_CHECKING:
     from jobctl.claiming import Claim
@@ -40,6 +41,9 @@ SWITCH_SECONDS = 0.001
 database waits so long after each statement. With handlers that do nothing, a tenth more jobs are done."""
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+END = 0
+"""Where the numbers of signals are read: no more will come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,24 +205,35 @@ def _stopped_by_signals(working: Worker) -> Iterator[list[int]]:
     received: list[int] = []
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
+    before = signal.set_wakeup_fd(writable)  # first: with the handlers alone, a signal would be lost
+    handlers = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
 
     def heed() -> None:
-        while numbers := os.read(readable, 64):
+        while END not in (numbers := os.read(readable, 64)):
             for number in numbers:
                 if number in STOPPING:
                     received.append(number)
                     working.stop()
 
+    def forget() -> None:
+        """What is sent to a child that a handler forked is meant for that child, which is to be as any other."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.close(writable)
+        os.close(readable)
+
+    unforked = in_forked_children(forget)
     heeding = threading.Thread(target=heed, name="jobctl-signals", daemon=True)
     heeding.start()
-    handlers = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
-    before = signal.set_wakeup_fd(writable)
     try:
         yield received
     finally:
         signal.set_wakeup_fd(before)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        os.close(writable)
+        unforked()
+        os.write(writable, bytes([END]))
         heeding.join()
+        os.close(writable)
         os.close(readable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -124,3 +125,82 @@ def test_second_signal(handlers: Path, sqlite_url: str, spawn: Callable[..., Run
     assert working.send(signal.SIGTERM).wait().code == 143
     assert call("list", "--database", sqlite_url).out.split("\t")[2] == "ready"
     assert call("jobs", "--json", "--database", sqlite_url).json["items"][0]["attempt"] == 0
+
+
+FORKING = """
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from jobctl import Job, processor
+
+forked = get_context("fork")
+pools = []
+
+@processor("ended")
+def ended(job: Job):
+    child = forked.Process(target=time.sleep, args=(60,))
+    child.start()
+    child.terminate()
+    child.join()
+    return child.exitcode
+
+@processor("kept")
+def kept(job: Job):
+    pools.append(ProcessPoolExecutor(1, mp_context=forked))
+    return pools[0].submit(abs, -1).result()
+
+@processor("beside")
+def beside(job: Job):
+    if (child := os.fork()) == 0:
+        time.sleep(60)
+        os._exit(0)
+    Path("child").write_text(f"{child}.")
+    time.sleep(1)
+"""
+
+
+@pytest.fixture
+def forking(workplace: Path) -> Path:
+    """A module of handlers that fork."""
+    file = workplace / "forking.py"
+    file.write_text(FORKING)
+    return file
+
+
+@pytest.mark.usefixtures("forking")
+def test_a_child_that_is_ended(sqlite_url: str, jobctl: Callable[..., Result], call: Callable[..., Result]):
+    """A signal to a process that a handler forked is that process's, and not its worker's."""
+    at = ("--database", sqlite_url)
+    chains = [call("start", "ended", *at).out.strip() for _ in range(3)]
+    assert jobctl("worker", "--processors", "forking", "--drain").code == 0
+    assert [call("wait", each, *at).out for each in chains] == [f"{-signal.SIGTERM}\n"] * 3
+
+
+@pytest.mark.usefixtures("forking")
+def test_a_child_that_is_kept(sqlite_url: str, jobctl: Callable[..., Result], call: Callable[..., Result]):
+    """A worker ends though processes that handlers forked go on, and so does what watches over its commands."""
+    at = ("--database", sqlite_url)
+    chains = [
+        call("start", "command", "--priority", "1", *at).out.strip(),
+        call("start", "kept", *at).out.strip(),
+    ]
+    options = ("--exec", "command=echo 2", "--drain", "--concurrency", "1")
+    assert jobctl("worker", "--processors", "forking", *options, within=30.0).code == 0
+    assert [call("wait", each, *at).out for each in chains] == ["2\n", "1\n"]
+
+
+def test_a_signal_to_worker_and_child(
+    forking: Path, sqlite_url: str, spawn: Callable[..., Running], call: Callable[..., Result]
+):
+    """A signal that a worker and a process that its handler forked both get is one: what runs may end."""
+    chain = call("start", "beside", "--database", sqlite_url).out.strip()
+    working = spawn("worker", "--processors", "forking")
+    file = forking.with_name("child")
+    child = int(eventually(lambda: file.exists() and file.read_text().endswith(".") and file.read_text()[:-1]))
+    working.send(signal.SIGTERM)
+    os.kill(child, signal.SIGTERM)
+    assert working.wait().code == 143
+    assert call("list", "--database", sqlite_url).out.split("\t")[:3] == [chain, "beside", "completed"]
