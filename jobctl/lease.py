@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -24,6 +25,9 @@ AGAIN_SECONDS = 0.01
 
 CLOSE_SECONDS = 1.0
 """How long closing waits for what goes on at that moment."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class Holder(Protocol):
@@ -61,11 +65,14 @@ class LeaseKeeper:
         self._guard = threading.Lock()
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._asking = False  # the database, for renewals
         self._thread = threading.Thread(target=self._keep, name="jobctl-leases", daemon=True)
+        self._clock = threading.Thread(target=self._watch_the_clock, name="jobctl-leases-clock", daemon=True)
 
     def start(self) -> None:
         """Begin renewing."""
         self._thread.start()
+        self._clock.start()
 
     def close(self) -> None:
         """Stop renewing; what is held runs out by itself."""
@@ -159,7 +166,9 @@ class LeaseKeeper:
         try:
             with self._store.work(read_only=True) as conn:
                 states = self._store.states(conn, mine)
-        except TryAgainError:
+        except Exception as error:  # noqa: BLE001 - as above
+            if not isinstance(error, TryAgainError):
+                _log.exception("leases could not be looked at")
             return  # the next renewal will tell
         for id_, holder in mine.items():
             state = states.get(id_)
@@ -173,15 +182,31 @@ class LeaseKeeper:
         if not mine:
             return
         asked_at = time.monotonic()
+        self._asking = True
         try:
             with self._store.work() as conn:
                 kept = self._store.renew(conn, [holder.held for holder in mine.values()], self._seconds)
-        except TryAgainError:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the others must not run out unnoticed
+            if not isinstance(error, TryAgainError):
+                _log.exception("leases could not be renewed")
             self._give_up_on_expired(mine)
             return
+        finally:
+            self._asking = False
         for id_ in kept:
             mine[id_].renewed_at = asked_at
         self._check(mine.keys() - kept)
+
+    def _watch_the_clock(self) -> None:
+        """Give up on what has run out while a renewal gets no answer: a server that hangs raises no error.
+
+        Where one alone can write, a renewal may wait for that one; meanwhile nobody takes a job either.
+        """
+        while self._store.many_writers and not self._closing.wait(self._every):
+            if self._asking:
+                with self._guard:
+                    mine = dict(self._holders)
+                self._give_up_on_expired(mine)
 
     def _give_up_on_expired(self, mine: Mapping[str, Holder]) -> None:
         """While the database is away: an attempt whose lease has run out may be another worker's by now."""

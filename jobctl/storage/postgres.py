@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError
+from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
 from jobctl.storage import postgres_statements as own
 from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
@@ -44,6 +44,7 @@ from jobctl.storage.parameters import (
 from jobctl.storage.postgres_alone import Alone, Step
 from jobctl.storage.postgres_connecting import Address, Listener
 from jobctl.storage.postgres_driver import (
+    OWN,
     compiled,
     cursor_of,
     driver_of,
@@ -68,7 +69,7 @@ _HELD = "jobctl_held"
 # The statements of an attempt, each line sent as one text past the driver: that takes a third of the time. What they do
 # is done in functions: planned anew for each attempt, it took the server as long as all else.
 
-HOLD = "BEGIN; SAVEPOINT jobctl_handler; SELECT * FROM jobctl_hold({chain_id})"
+HOLD = "BEGIN ISOLATION LEVEL READ COMMITTED; SAVEPOINT jobctl_handler; SELECT * FROM jobctl_hold({chain_id})"
 COMPLETE_HELD = (
     "RELEASE SAVEPOINT jobctl_handler; SELECT jobctl_complete({chain_id}, {lease}, {worker}, {output}); COMMIT"
 )
@@ -79,7 +80,11 @@ FOR_WORK, FORGETTABLE = (
 )
 
 # SQLSTATE classes and codes: https://www.postgresql.org/docs/current/errcodes-appendix.html
-_UNAVAILABLE = ("08", "53", "57P", "58")
+_UNAVAILABLE = {
+    ("08", "53", "57P", "58"): "check the server's log, and try again",
+    ("25006",): "check that this is the primary, and that default_transaction_read_only is off",
+}
+"""What to do about it."""
 _TRY_AGAIN = ("55P03", "40P01", "40001", "57014", "25P03", "25P04")
 
 
@@ -104,6 +109,7 @@ class PostgresStore(Store):
             pool_size=pool_size,
             max_overflow=-1,
             use_native_hstore=False,  # saves a question at each connection
+            execution_options={OWN: True},
         )
         super().__init__(engine, address.label)
         self._address = address
@@ -124,8 +130,9 @@ class PostgresStore(Store):
             return DatabaseUnavailableError(
                 f"{unavailable}; check that the server runs, and that host, port, user, password and database are right"
             )
-        if state is not None and state.startswith(_UNAVAILABLE):
-            return DatabaseUnavailableError(f"{unavailable}; check the server's log, and try again")
+        for states, remedy in _UNAVAILABLE.items():
+            if state is not None and state.startswith(states):
+                return DatabaseUnavailableError(f"{unavailable}; {remedy}")
         if isinstance(cause, ForeignKeyViolation) and cause.diag.table_name in _OWN_TABLES:
             return ConflictError("a chain to wait for was deleted at the same moment")
         if state in _TRY_AGAIN:
@@ -150,8 +157,19 @@ class PostgresStore(Store):
                 wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
 
     def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
-        begin = "BEGIN READ ONLY" if read_only else "BEGIN"
+        begin = "BEGIN ISOLATION LEVEL READ COMMITTED" + (", READ ONLY" if read_only else "")
         run_text(conn, begin + (FORGETTABLE if forgettable else FOR_WORK))
+
+    def ensure_begun(self, conn: Connection) -> None:
+        """Differs because a transaction that reads an older state than it locks would leave jobs blocked for ever."""
+        if conn.engine is self.engine:
+            return
+        level = conn.exec_driver_sql("SHOW transaction_isolation").scalar_one()
+        if level not in {"read committed", "read uncommitted"}:
+            raise UsageError(
+                f"the transaction given is at {str(level).upper()}, and must be at READ COMMITTED: "
+                "what jobctl reads after a lock is newer than the lock"
+            )
 
     def wait_little(self, conn: Connection) -> None:
         run_text(conn, own.WAIT_LITTLE)
@@ -167,8 +185,8 @@ class PostgresStore(Store):
         cursor = cursor_of(conn)
         try:
             cursor.execute(text, {**constants, **parameters} if constants else parameters)
-        except psycopg.Error:
-            invalidate_lost(conn)
+        except psycopg.Error as error:
+            invalidate_lost(conn, error)
             raise
         result = cursor.pgresult  # says so at once; the cursor's description takes as long as to read the rows
         return cursor.fetchall() if result is not None and result.nfields else []

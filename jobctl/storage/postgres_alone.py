@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
-from psycopg.errors import InvalidSqlStatementName
+from psycopg.errors import InvalidSqlStatementName, ReadOnlySqlTransaction
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 from sqlalchemy import Engine, Executable, PoolProxiedConnection
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
-from jobctl.storage.postgres_driver import checked
+from jobctl.storage.postgres_driver import checked, pool_is_lost
 
 _DIALECT = psycopg_dialect(paramstyle="numeric_dollar")  # type: ignore[no-untyped-call]
 
@@ -81,12 +81,17 @@ class Alone:
         assert isinstance(driver, psycopg.Connection)  # noqa: S101 - for the type checker
         try:
             yield partial(_run, driver, conn.info.setdefault(_PREPARED, {}))
+        except ReadOnlySqlTransaction:
+            driver.close()  # it leads to a server that others may have taken the place of
+            raise
         finally:
             if driver.pgconn.transaction_status == TransactionStatus.IDLE and not driver.pgconn.pipeline_status:
                 self._kept.append(conn)
                 if len(self._kept) > MOST_KEPT:
                     self.close()
             else:  # lost, and the others may be as well; or interrupted: nobody shall have it so
+                if driver.closed:
+                    pool_is_lost(self._engine, conn)
                 for each in (conn, *(self._all_kept() if driver.closed else ())):
                     each.invalidate()
                     each.close()

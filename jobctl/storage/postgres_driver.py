@@ -8,15 +8,18 @@ from functools import cache
 from typing import Any
 
 import psycopg
-from psycopg.errors import error_from_result
+from psycopg.errors import ReadOnlySqlTransaction, error_from_result
 from psycopg.pq import Escaping, ExecStatus
 from psycopg.pq.abc import PGresult
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Engine, Executable, PoolProxiedConnection
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 
 _DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+
+OWN = "jobctl_own"
+"""The option of an engine that it is not a caller's."""
 
 _CURSOR = "jobctl_cursor"
 """Where a connection keeps the cursor for our own statements."""
@@ -41,8 +44,8 @@ def run_text(conn: Connection, script: str) -> PGresult:
     encoding = driver.info.encoding
     try:
         return checked(driver.pgconn.exec_(script.encode(encoding)), encoding)
-    except psycopg.Error:
-        invalidate_lost(conn)
+    except psycopg.Error as error:
+        invalidate_lost(conn, error)
         raise
 
 
@@ -72,16 +75,33 @@ def invalidating(conn: Connection) -> Iterator[None]:
     """Within the block, do as ``invalidate_lost`` says when the driver fails."""
     try:
         yield
-    except psycopg.Error:
-        invalidate_lost(conn)
+    except psycopg.Error as error:
+        invalidate_lost(conn, error)
         raise
 
 
-def invalidate_lost(conn: Connection) -> None:
-    """Tell SQLAlchemy of a lost connection: else its pool would try to roll back, and log that it could not."""
+def invalidate_lost(conn: Connection, error: psycopg.Error) -> None:
+    """Tell SQLAlchemy of a lost connection: else its pool would try to roll back, and log that it could not.
+
+    What waits in our own pool was lost with it, most likely, as the server has ended, or leads to one that may not be
+    written to any more: to find that out of one after the other takes longer than to connect anew.
+    """
     driver = conn.connection.driver_connection
-    if isinstance(driver, psycopg.Connection) and driver.closed:
+    own = conn.get_execution_options().get(OWN, False)
+    lost = isinstance(driver, psycopg.Connection) and driver.closed
+    if lost or (own and isinstance(error, ReadOnlySqlTransaction)):
+        if own:
+            pool_is_lost(conn.engine, conn.connection)
         conn.invalidate()
+
+
+def pool_is_lost(engine: Engine, conn: PoolProxiedConnection) -> None:
+    """Have an engine connect anew instead of taking what is as old as this connection from its pool.
+
+    That is what SQLAlchemy does itself when a statement of its own fails so. To dispose of the pool would leave those
+    open that are in use now, once they come back to it.
+    """
+    engine.pool._invalidate(conn, _checkin=False)  # noqa: SLF001 - there is no other way to say so
 
 
 @cache

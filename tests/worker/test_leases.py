@@ -192,3 +192,54 @@ def test_many_leases(shop: Workshop):
     gate.open()
     working.until(Told.JOB_COMPLETED, times=20)
     assert {shop.client.get_job(each).attempt for each in chains} == {1}
+
+
+def test_a_renewal_that_fails_unexpectedly(shop: Workshop, caplog: pytest.LogCaptureFixture):
+    """After an error that nobody foresaw leases are renewed on, and it is logged."""
+    gate = shop.gate()
+    chain = shop.start()
+    failures = iter([RuntimeError("what is that?")])
+
+    def fail_once(worker: Worker) -> None:
+        renew = worker._store.renew
+
+        def renew_or_fail(*args: Any) -> Any:
+            for error in failures:
+                raise error
+            return renew(*args)
+
+        worker._store.renew = renew_or_fail  # type: ignore[method-assign]
+
+    working = shop.work(make("plain", hooks={"between": gate}), set_up=fail_once, lease=0.6, store=shop.another_store())
+    gate.reached()
+    first = shop.lease_end(chain)
+    eventually(lambda: shop.lease_end(chain) > first + 0.6)
+    gate.open()
+    assert working.until(Told.JOB_COMPLETED, chain).attempt == 1
+    assert "leases could not be renewed" in caplog.text
+    assert "what is that?" in caplog.text
+
+
+def test_a_renewal_that_gets_no_answer(postgres_shop: Workshop):
+    """While a renewal gets no answer, attempts whose leases have run out meanwhile are told."""
+    told, answered = threading.Event(), threading.Event()
+    chain = postgres_shop.start()
+
+    @processor("step")
+    def wait(job: Job, attempt: Attempt) -> None:
+        eventually(lambda: attempt.lost, within=SOON)
+        told.set()
+
+    def hang(worker: Worker) -> None:
+        renew = worker._store.renew
+
+        def renew_later(*args: Any) -> Any:
+            answered.wait(20)
+            return renew(*args)
+
+        worker._store.renew = renew_later  # type: ignore[method-assign]
+
+    working = postgres_shop.work(wait, set_up=hang, lease=0.6, store=postgres_shop.another_store())
+    assert told.wait(SOON)
+    answered.set()
+    working.until(Told.JOB_LOST, chain)
