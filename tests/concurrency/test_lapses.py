@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 import psycopg
@@ -16,7 +15,8 @@ from jobctl import Client, NewChain
 from jobctl.lapses import Lapses
 from jobctl.storage import front
 
-SEEN = "UPDATE jobctl_current SET leased_until = leased_until - interval '1 hour' WHERE lease IS NOT NULL"
+BACKDATE = "UPDATE jobctl_current SET leased_until = leased_until - {} WHERE lease IS NOT NULL"
+HOUR = {"postgresql": "interval '1 hour'", "sqlite": "3600000"}
 
 
 @pytest.fixture(params=[False, True])
@@ -39,6 +39,22 @@ def look(store, lapses, *, kept=True):
     return [each.id for each in reaped]
 
 
+def ran_out(store, *, long_ago=False):
+    """Claim jobs whose leases run out at once, or as it were an hour ago; returns their ids."""
+    rows = claim(store, "a", seconds=0.01)
+
+    def lapsed():
+        with store.transaction(read_only=True) as conn:
+            lease = store.next_due(conn, {}).lease
+        return lease is not None and lease < 0
+
+    eventually(lapsed)
+    if long_ago:
+        with store.transaction() as conn:
+            conn.execute(text(BACKDATE.format(HOUR[store.dialect])))
+    return {row.id for row in rows}
+
+
 @pytest.mark.usefixtures("dear")
 def test_what_runs_out_is_found(store, client):
     """A lease that ran before a look, and one that was taken after it, are found once they have run out."""
@@ -57,14 +73,11 @@ def test_where_a_look_goes_on(store, client, dear):
     lapses = Lapses(store)
     client.start("a")
     look(store, lapses)
-    (row,) = claim(store, "a", seconds=0.01)
-    eventually(lambda: store_due(store) < 0)
-    with store.transaction() as conn:
-        conn.execute(text(SEEN if store.dialect == "postgresql" else SEEN.replace("interval '1 hour'", "3600000")))
+    (id_,) = ran_out(store, long_ago=True)
     short = dear and store.dialect == "postgresql"
-    assert look(store, lapses) == ([] if short else [row.id])
+    assert look(store, lapses) == ([] if short else [id_])
     lapses._all_from = 0.0
-    assert look(store, lapses) == ([row.id] if short else [])
+    assert look(store, lapses) == ([id_] if short else [])
 
 
 def test_where_looks_take_long_no_more(store, client, monkeypatch):
@@ -83,22 +96,14 @@ def test_what_all_leases_show_besides(store, client):
     lapses = Lapses(store)
     client.start_many([NewChain("a"), NewChain("a")])
     look(store, lapses)
-    rows = claim(store, "a", seconds=0.01)
-    eventually(lambda: store_due(store) < 0)
-    with store.transaction() as conn:
-        conn.execute(text(SEEN if store.dialect == "postgresql" else SEEN.replace("interval '1 hour'", "3600000")))
+    ids = ran_out(store, long_ago=True)
     lapses._all_from = 0.0
     reap = store.reap
     store.reap = lambda *args, **named: reap(*args, **named, limit=1)
     found = look(store, lapses)
     store.reap = reap
     assert len(found) == 1
-    assert {*found, *look(store, lapses)} == {row.id for row in rows}
-
-
-def store_due(store):
-    with store.transaction(read_only=True) as conn:
-        return store.next_due(conn, {}).lease or math.inf
+    assert {*found, *look(store, lapses)} == ids
 
 
 @pytest.mark.usefixtures("dear")
@@ -107,11 +112,9 @@ def test_what_was_not_kept_is_found_again(store, client):
     lapses = Lapses(store)
     client.start_many([NewChain("a"), NewChain("a")])
     look(store, lapses)
-    rows = claim(store, "a", seconds=0.01)
-    eventually(lambda: store_due(store) < 0)
-    ids = sorted(row.id for row in rows)
-    assert sorted(look(store, lapses, kept=False)) == ids
-    assert sorted(look(store, lapses)) == ids
+    ids = ran_out(store)
+    assert set(look(store, lapses, kept=False)) == ids
+    assert set(look(store, lapses)) == ids
 
 
 @pytest.mark.usefixtures("dear")
@@ -122,8 +125,7 @@ def test_more_than_are_given_back_at_once(store, client, monkeypatch):
     lapses = Lapses(store)
     client.start_many([NewChain("a") for _ in range(5)])
     look(store, lapses)
-    ids = {row.id for row in claim(store, "a", seconds=0.01)}
-    eventually(lambda: store_due(store) < 0)
+    ids = ran_out(store)
     assert {id_ for _ in range(3) for id_ in look(store, lapses)} == ids
 
 
