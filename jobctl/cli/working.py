@@ -42,6 +42,12 @@ database waits so long after each statement. With handlers that do nothing, a te
 
 STOPPING = (signal.SIGTERM, signal.SIGINT)
 
+LAST_SECONDS = 8.0
+"""How long a worker may take to end beside the time that its handlers have: longer than it ever does where the database
+answers. Where it does not, the worker would wait for that."""
+
+GIVEN_UP = b"jobctl: the database gives no answer: what runs is left, until its lease runs out\n"
+
 END = 0
 """Where the numbers of signals are read: no more will come."""
 
@@ -155,7 +161,7 @@ def work(
         supervisor = Supervisor.of_environment()
         working = Worker(store, registry, options, supervisor.hearing(happened), claim, cut_off=commands.close)
         sys.setswitchinterval(SWITCH_SECONDS)
-        with _stopped_by_signals(working) as received, supervisor.watching(working):
+        with _stopped_by_signals(working, options.shutdown_timeout) as received, supervisor.watching(working):
             working.run()
     return received[0] if received else None
 
@@ -196,24 +202,36 @@ def environment_of_commands(run: Run, store: Store) -> dict[str, str]:
 
 
 @contextmanager
-def _stopped_by_signals(working: Worker) -> Iterator[list[int]]:
+def _stopped_by_signals(working: Worker, seconds: float) -> Iterator[list[int]]:
     """Stop the worker at SIGTERM and SIGINT; gives the list of those that came.
 
     A thread heeds them. Python runs a signal's own handler on the main thread, which learns of a signal that comes just
     before it begins to wait only when it has waited: with the worker, that may be long.
+
+    Args:
+        working: The worker.
+        seconds: How long its handlers have after the first signal.
     """
     received: list[int] = []
+    last: list[threading.Timer] = []
     readable, writable = os.pipe()
     os.set_blocking(writable, False)
     before = signal.set_wakeup_fd(writable)  # first: with the handlers alone, a signal would be lost
     handlers = {number: signal.signal(number, lambda *_: None) for number in STOPPING}
 
+    def give_up() -> None:
+        os.write(sys.stderr.fileno(), GIVEN_UP)  # whoever has the stream may be what does not end
+        os._exit(128 + received[0])
+
     def heed() -> None:
-        while END not in (numbers := os.read(readable, 64)):
-            for number in numbers:
-                if number in STOPPING:
-                    received.append(number)
-                    working.stop()
+        for number in iter(lambda: os.read(readable, 1)[0], END):
+            if number in STOPPING:
+                received.append(number)
+                working.stop()
+                timer = threading.Timer(LAST_SECONDS + (seconds if len(received) == 1 else 0.0), give_up)
+                timer.daemon = True
+                timer.start()
+                last.append(timer)
 
     def forget() -> None:
         """What is sent to a child that a handler forked is meant for that child, which is to be as any other."""
@@ -235,5 +253,7 @@ def _stopped_by_signals(working: Worker) -> Iterator[list[int]]:
         unforked()
         os.write(writable, bytes([END]))
         heeding.join()
+        for timer in last:
+            timer.cancel()
         os.close(writable)
         os.close(readable)

@@ -26,6 +26,11 @@ class OwnServer:
             conn.execute("ALTER SYSTEM SET synchronous_commit = on")  # what is committed outlives stop()
         self.reload()
 
+    @property
+    def pid(self) -> int:
+        """Its first process, whose children the others are."""
+        return int((self.data / "postmaster.pid").read_text().split()[0])
+
     def stop(self) -> None:
         """End it as a crash of its machine does."""
         self._control("stop", "--mode", "immediate")

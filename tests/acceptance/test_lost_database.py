@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from acceptance.own_server import OwnServer
 from postgres_server import ServerRun
 from support import Result, Running, eventually
 
+from benchmarks.databases import at_rest
 from jobctl import Client, Status
+from jobctl.cli.working import LAST_SECONDS
 from jobctl.storage.migrate import migrate
 from jobctl.storage.open import open_store
 
@@ -169,6 +173,25 @@ def test_connections_end(
     result = worker.stop()
     assert (result.code, result.out) == (143, "")
     assert "Traceback" not in result.err
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_server_that_gives_no_answer(
+    own_server: OwnServer, own_url: str, spawn: Callable[..., Running], workplace: Path
+):
+    """A second signal ends a worker whose database gives no answer; what ran is left to its lease."""
+    with Client(own_url) as client:
+        chain = client.start("plain").id
+        worker = spawn("worker", "--processors", "handlers", "--poll", "100ms", env={"JOBCTL_DATABASE": own_url})
+        appear([workplace / "plain.reached"], worker)
+        with at_rest([own_server.pid]):
+            time.sleep(1.0)  # ten times as long as until it asks the database something, and waits for the answer
+            worker.send(signal.SIGTERM)
+            worker.send(signal.SIGINT)  # another one: two of the same may come as one
+            result = worker.wait(LAST_SECONDS + 10.0)
+        assert result.code in {143, 130}
+        assert "the database gives no answer" in result.err
+        assert client.get(chain).status is Status.RUNNING
 
 
 @pytest.fixture
