@@ -39,7 +39,8 @@ class Client(
 
     Every method that reads or writes takes ``conn``, a SQLAlchemy Connection to the same database: then it
     works inside the caller's transaction, and is committed or rolled back with it. Without, it uses a
-    transaction of its own.
+    transaction of its own. To write, the caller's transaction on PostgreSQL must be READ COMMITTED, the default;
+    in others jobctl does not see what was completed since they began, and a UsageError says so.
 
     Example:
         ::

@@ -173,11 +173,16 @@ class Database(ABC):
     def _borrowed(self, conn: Connection, *, read_only: bool) -> Iterator[Connection]:
         with self.translated():
             if not read_only:
-                self.ensure_begun(conn)
+                self.ensure_fit(conn)
             yield conn
 
-    def ensure_begun(self, conn: Connection) -> None:  # noqa: B027 - most drivers need nothing done
-        """Make sure that a caller's connection is in a transaction of the database's, about to be written to."""
+    @abstractmethod
+    def ensure_fit(self, conn: Connection) -> None:
+        """Make sure that a caller's connection is in a transaction of the database's that jobctl can write in.
+
+        Raises:
+            UsageError: It is in another one.
+        """
 
     # --- what differs --------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
-from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError, UsageError
+from jobctl.errors import ConflictError, DatabaseUnavailableError, JobctlError, LockTimeoutError
 from jobctl.storage import postgres_statements as own
 from jobctl.storage.claimed import claimed
 from jobctl.storage.database import Lock, Watch
@@ -44,7 +44,6 @@ from jobctl.storage.parameters import (
 from jobctl.storage.postgres_alone import Alone, Step
 from jobctl.storage.postgres_connecting import Address, Listener
 from jobctl.storage.postgres_driver import (
-    OWN,
     compiled,
     cursor_of,
     driver_of,
@@ -53,6 +52,7 @@ from jobctl.storage.postgres_driver import (
     literal,
     run_text,
 )
+from jobctl.storage.postgres_isolation import BEGIN, OWN, READ_COMMITTED, refuse_unless_read_committed
 from jobctl.storage.records import ChainRow, Complete, Continue, Inserted, JobRow, Locked, NewJob, Settled, Settlement
 from jobctl.storage.store import Store
 from jobctl.storage.tables import current, metadata
@@ -157,19 +157,12 @@ class PostgresStore(Store):
                 wire.shutdown(socket.SHUT_RDWR)  # unlike close(), safe while the other thread waits for an answer
 
     def set_for_work(self, conn: Connection, *, read_only: bool, forgettable: bool) -> None:
-        begin = "BEGIN ISOLATION LEVEL READ COMMITTED" + (", READ ONLY" if read_only else "")
+        begin = f"{BEGIN} READ ONLY" if read_only else BEGIN
         run_text(conn, begin + (FORGETTABLE if forgettable else FOR_WORK))
 
-    def ensure_begun(self, conn: Connection) -> None:
-        """Differs because a transaction that reads an older state than it locks would leave jobs blocked for ever."""
-        if conn.engine is self.engine:
-            return
-        level = conn.exec_driver_sql("SHOW transaction_isolation").scalar_one()
-        if level not in {"read committed", "read uncommitted"}:
-            raise UsageError(
-                f"the transaction given is at {str(level).upper()}, and must be at READ COMMITTED: "
-                "what jobctl reads after a lock is newer than the lock"
-            )
+    def ensure_fit(self, conn: Connection) -> None:
+        """Differs because a transaction may not see what others committed before its locks were granted."""
+        refuse_unless_read_committed(conn)
 
     def wait_little(self, conn: Connection) -> None:
         run_text(conn, own.WAIT_LITTLE)
@@ -330,7 +323,11 @@ class PostgresStore(Store):
 
             def take(statement: Executable, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
                 name = b"jobctl_claim" if statement is own.CLAIM else b"jobctl_claim_on"
-                return run(Step(b"jobctl_claiming", own.CLAIMING), Step(name, statement, parameters))
+                return run(
+                    Step(b"jobctl_isolation", READ_COMMITTED),
+                    Step(b"jobctl_claiming", own.CLAIMING),
+                    Step(name, statement, parameters),
+                )
 
             return _claim(take, types, limit, worker, lease, front)
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.adapt import Transformer
-from psycopg.errors import InvalidSqlStatementName, ReadOnlySqlTransaction
+from psycopg.errors import InvalidSqlStatementName, ReadOnlySqlTransaction, SerializationFailure
 from psycopg.generators import execute
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
@@ -108,7 +108,9 @@ class Alone:
 
 def _run(driver: psycopg.Connection[Any], prepared: dict[bytes, bool], *steps: Step) -> list[tuple[Any, ...]]:
     for _ in steps:
-        with suppress(InvalidSqlStatementName):  # somebody in between has let go of it: one is known now
+        # somebody in between has let go of what was prepared: one is known now; or the isolation is stricter than ours
+        # by default, and what is locked or taken was changed since the statement began: the next one begins later
+        with suppress(InvalidSqlStatementName, SerializationFailure):
             return _try(driver, prepared, steps)
     return _try(driver, prepared, steps)
 

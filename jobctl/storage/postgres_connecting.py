@@ -12,7 +12,6 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from jobctl.errors import UsageError
-from jobctl.storage.postgres_driver import checked
 
 CONNECT_TIMEOUT = 10
 """Seconds that a connection may take, unless the URL or PGCONNECT_TIMEOUT says."""
@@ -20,8 +19,6 @@ CONNECT_TIMEOUT = 10
 NOTICING = {"tcp_user_timeout": 30_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 4}
 """Milliseconds and seconds, unless the URL says: so a server that is gone without a word is given up after half a
 minute, as long as a lease holds, and not after the quarter of an hour or the two that systems wait."""
-
-READ_COMMITTED = b"SET default_transaction_isolation TO 'read committed'"
 
 logging.getLogger("psycopg").addHandler(logging.NullHandler())  # who set up no logging gets no lines of its on stderr
 
@@ -54,18 +51,9 @@ class Address:
             self._defaults["application_name"] = "jobctl"
 
     def connect(self) -> psycopg.Connection[Any]:
-        """A new connection. libpq reads the URL itself: several hosts, service files, .pgpass, PG* variables.
-
-        It works at READ COMMITTED, whatever the server, the database, the role or the URL says: what is read after a
-        lock must be newer than the lock.
-        """
+        """A new connection. libpq reads the URL itself: several hosts, service files, .pgpass, PG* variables."""
         conn = psycopg.connect(self._url, **self._defaults)
-        try:
-            checked(conn.pgconn.exec_(READ_COMMITTED), "utf-8")  # for statements that are a transaction of their own
-        except BaseException:
-            conn.close()
-            raise
-        conn.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        conn.isolation_level = psycopg.IsolationLevel.READ_COMMITTED  # said with each BEGIN: see postgres_isolation.py
         return conn
 
 

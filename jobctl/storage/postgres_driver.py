@@ -14,12 +14,11 @@ from psycopg.pq.abc import PGresult
 from sqlalchemy import Connection, Engine, Executable, PoolProxiedConnection
 from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 
+from jobctl.storage.postgres_isolation import OWN
+
 _DIALECT = psycopg_dialect()  # type: ignore[no-untyped-call]
 
 _DONE = (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
-
-OWN = "jobctl_own"
-"""The option of an engine that it is not a caller's."""
 
 _CURSOR = "jobctl_cursor"
 """Where a connection keeps the cursor for our own statements."""

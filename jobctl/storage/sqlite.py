@@ -194,7 +194,7 @@ class SqliteStore(Store):
         if isinstance(driver, sqlite3.Connection):
             driver.interrupt()
 
-    def ensure_begun(self, conn: Connection) -> None:
+    def ensure_fit(self, conn: Connection) -> None:
         """Differs because Python's driver begins only before the first write.
 
         Until then a savepoint would be a transaction of its own, committed when it is released.

@@ -221,16 +221,16 @@ def test_interrupted_as_it_is_sent(postgres_url: str, monkeypatch: pytest.Monkey
         client.start("a")
 
 
-@pytest.mark.parametrize("let_go", ["ALL", "jobctl_claiming", "jobctl_claim"])
+@pytest.mark.parametrize("let_go", ["ALL", "jobctl_isolation", "jobctl_claiming", "jobctl_claim"])
 def test_deallocated_in_part(postgres_url: str, let_go: str):
-    """A claim, which is two statements, works whichever of them is let go of."""
+    """A claim, which is three statements, works whichever of them is let go of."""
     with Client(postgres_url) as client:
         client.start_many([NewChain("a") for _ in range(20)])
         for n in range(8):
             if n in {3, 4, 6}:
                 asked(client, f"DEALLOCATE {let_go}")
             assert len(claimed(client)) == 1
-        assert sorted(prepared(client)) == ["jobctl_claim", "jobctl_claiming"]
+        assert sorted(prepared(client)) == ["jobctl_claim", "jobctl_claiming", "jobctl_isolation"]
 
 
 def test_a_claim_that_is_cancelled(postgres_url: str):

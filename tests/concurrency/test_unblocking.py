@@ -6,10 +6,7 @@ only then lets the first one go on.
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 import pytest
-from sqlalchemy import func, select
 from support import InThread, wait_until_blocked
 from working import claim, completed, continued
 
@@ -17,7 +14,6 @@ from jobctl import Status
 from jobctl.ids import new_id
 from jobctl.model import NOW
 from jobctl.storage.open import open_store
-from jobctl.storage.postgres_alone import Step
 from jobctl.storage.records import NewJob
 
 
@@ -26,25 +22,18 @@ def client(postgres_url, open_client):
     return open_client(postgres_url)
 
 
-@pytest.fixture(params=["read committed", "repeatable read"])
-def url(request, postgres_url):
-    """The database, where transactions are at this level unless they say otherwise."""
-    level = quote(request.param.replace(" ", "\\ "))
-    return f"{postgres_url}%20-cdefault_transaction_isolation%3D{level}"
-
-
 @pytest.fixture
-def first(url):
+def first(postgres_url):
     """The store whose transaction is held."""
-    store = open_store(url)
+    store = open_store(postgres_url)
     yield store
     store.close()
 
 
 @pytest.fixture
-def second(url):
+def second(postgres_url):
     """The store of somebody else, who runs into it."""
-    store = open_store(url)
+    store = open_store(postgres_url)
     yield store
     store.close()
 
@@ -211,22 +200,3 @@ def test_who_starts_waiting_does_not_hold_up_who_frees(client, first, second):
         assert in_transaction(second, lambda conn: second.settle(conn, [completed(row)])).result().work == {"w"}
         start(first, conn, new_id(), blocker.id)
     assert [client.get(each).status for each in (freed.id, waiting)] == [Status.READY, Status.BLOCKED]
-
-
-def test_all_that_is_done_is_at_one_level(first):
-    """What follows a lock sees what was committed before it, in whichever way a transaction begins."""
-    level = select(func.current_setting("transaction_isolation"))
-    found = []
-    for transaction in (first.transaction, first.work, first.single):
-        with transaction() as conn:
-            found.append(conn.execute(level).scalar_one())
-    with first.transaction() as conn:
-        conn.rollback()
-        first.hold(conn, new_id())
-        found.append(first.run(conn, level, {})[0][0])
-        conn.connection.driver_connection.rollback()
-    with first.alone() as run:
-        found.append(run(Step(b"level", level))[0][0])
-    assert found == ["read committed"] * 5
-    with first.transaction(read_only=True) as conn:  # that reads one state, and locks nothing
-        assert conn.execute(level).scalar_one() == "repeatable read"

@@ -258,18 +258,3 @@ def test_stores_own_connection(client, store):
     with store.transaction() as conn:
         chain = client.start("a", conn=conn)
     assert client.get(chain.id) == chain
-
-
-@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
-def test_a_transaction_that_reads_an_older_state(postgres_url, open_client, level):
-    """A caller's transaction that would not see what is newer than its locks is refused, before anything is done."""
-    client = open_client(postgres_url)
-    chain = client.start("a")
-    made = create_engine(postgres_url.replace("postgresql:", "postgresql+psycopg:"), isolation_level=level)
-    with made.begin() as conn:
-        for call in (lambda: client.start("b", conn=conn), lambda: client.settle(chain.id, conn=conn).__enter__()):
-            with pytest.raises(UsageError, match=f"the transaction given is at {level}, and must be at READ COMMITTED"):
-                call()
-        assert client.get(chain.id, conn=conn).status is Status.READY
-    made.dispose()
-    assert len(client.list_chains().items) == 1
