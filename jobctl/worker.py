@@ -247,6 +247,7 @@ class Worker:
             self._claim_alone(wanted)
             return
         try:
+            self._claims.give_back()
             with self._store.work(forgettable=not (unsettled or reaping or self._claims.own)) as conn:
                 settling = settle(self._store, conn, batch)
                 reaped = self._times.lapses.reap(conn, self._keeper.leases()) if reaping else []

@@ -14,6 +14,7 @@ from worker.workshop import SOON, Workshop, last_place, make
 from working import claim, completed, held, settle
 
 from jobctl import Status, Worker, pool, timetable
+from jobctl.claims import Claimed, Claims
 from jobctl.errors import DatabaseUnavailableError
 from jobctl.events import Told
 from jobctl.storage import front, reading
@@ -223,6 +224,36 @@ def test_a_claim_whose_blockers_cannot_be_read(shop: Workshop, monkeypatch: pyte
     assert (found.output, found.attempt) == ([shop.client.get(first).output], 1)
     told = [each.told for each in working.events]
     assert told.count(Told.DATABASE_LOST) == told.count(Told.DATABASE_BACK) == 1
+
+
+def test_a_claim_whose_blockers_cannot_be_read_on_a_busy_worker(shop: Workshop, monkeypatch: pytest.MonkeyPatch):
+    """The same where the worker never again claims without something to settle: it does not wait for such a moment."""
+    gate = shop.gate()
+    handlers = make("plain"), make("plain", "slow", hooks={"between": gate}), make("plain", "next")
+    working = shop.work(*handlers, concurrency=2)
+    first = shop.start("step", 1)
+    working.until(Told.JOB_COMPLETED, first)
+    slow = shop.start("slow")
+    gate.reached()
+    failures = iter([True])
+    alone, read = Claims.alone, reading.blockers
+
+    def fail(conn: Connection, rows: Sequence[JobRow]):
+        if rows and next(failures, False):
+            raise DatabaseUnavailableError("the database is not available")
+        return read(conn, rows)
+
+    def once(claims: Claims, most: int) -> Claimed:
+        return Claimed() if working.told(Told.DATABASE_LOST) else alone(claims, most)
+
+    monkeypatch.setattr(reading, "blockers", fail)
+    monkeypatch.setattr(Claims, "alone", once)
+    chain = shop.start("next", 2, blocked_by=[first])
+    working.until(Told.DATABASE_LOST)
+    gate.open()
+    working.until(Told.JOB_COMPLETED, slow)
+    working.until(Told.JOB_COMPLETED, chain, within=SOON)
+    assert shop.client.get(chain).attempt == 1
 
 
 def test_stopped_before_blockers_are_read(shop: Workshop, monkeypatch: pytest.MonkeyPatch):
